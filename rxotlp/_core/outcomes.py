@@ -1,0 +1,90 @@
+"""What can become of telemetry, and which of several outcomes speaks for all.
+
+The order is the order of what a sender must hear: one failed part makes the whole
+retryable, and a rejection is told before a success. Pure values; no receipt, no clock.
+"""
+
+import enum
+from dataclasses import dataclass
+
+__all__ = [
+    "ABANDONED",
+    "DELIVERED",
+    "DISPOSED",
+    "FILTERED",
+    "Kind",
+    "Outcome",
+    "dropped",
+    "failed",
+    "rejected",
+    "worst",
+]
+
+
+class Kind(enum.IntEnum):
+    """The kinds of outcome, from the best to the worst."""
+
+    DELIVERED = 0  # a destination took it
+    FILTERED = 1  # meant to go: success
+    DROPPED = 2  # lost by a policy the user wrote: success upstream, alertable
+    REJECTED = 3  # permanent: no retry can succeed
+    FAILED = 4  # retryable
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an element, or of `items` of its items.
+
+    Attributes:
+        kind: see `Kind`.
+        reason: why, for people; empty for a plain success.
+        retry_after: seconds the backend asked to wait; only with FAILED, None when unknown.
+        items: how many items this is about; None means all. With REJECTED a smaller number
+            means that the others were delivered (OTLP partial success).
+        warning: what the destination wanted to be heard although nothing was rejected.
+    """
+
+    kind: Kind
+    reason: str = ""
+    retry_after: float | None = None
+    items: int | None = None
+    warning: str = ""
+
+    @property
+    def success(self) -> bool:
+        """True when nothing needs to be sent again or reported as lost."""
+        return self.kind <= Kind.DROPPED
+
+
+DELIVERED = Outcome(Kind.DELIVERED)
+FILTERED = Outcome(Kind.FILTERED)
+ABANDONED = Outcome(Kind.FAILED, "abandoned: the element was let go before any exporter took it")
+DISPOSED = Outcome(Kind.FAILED, "disposed: the stream was disposed while it held the element")
+
+
+def dropped(reason: str) -> Outcome:
+    """Lost by a policy the user wrote."""
+    return Outcome(Kind.DROPPED, reason)
+
+
+def rejected(reason: str, *, items: int | None = None) -> Outcome:
+    """Permanently refused; `items` of it, or all."""
+    return Outcome(Kind.REJECTED, reason, items=items)
+
+
+def failed(reason: str, *, retry_after: float | None = None) -> Outcome:
+    """Not delivered this time; a retry may succeed, after `retry_after` seconds if known."""
+    return Outcome(Kind.FAILED, reason, retry_after)
+
+
+def worst(first: Outcome, second: Outcome) -> Outcome:
+    """The outcome that speaks for both; of two failures the one with the longer wait."""
+    if second.kind > first.kind:
+        return second
+    if (
+        second.kind is Kind.FAILED
+        and first.kind is Kind.FAILED
+        and (second.retry_after or 0.0) > (first.retry_after or 0.0)
+    ):
+        return second
+    return first

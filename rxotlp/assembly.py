@@ -1,0 +1,89 @@
+"""What a pipeline learns while it is being subscribed.
+
+`Pipeline` enters an assembly, subscribes the stream, and leaves it. Stages and sources
+that are subscribed meanwhile register here by themselves, so native reactivex operators in
+between hide nothing from the pipeline's books, its drain or its picture. Without a
+pipeline there is no assembly, and everything works all the same.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from reactivex import abc
+
+from rxotlp.books import Books
+
+if TYPE_CHECKING:
+    from rxotlp.receipt import Receipt
+
+__all__ = ["Assembly", "Connectable", "Resource", "current"]
+
+
+class Connectable(Protocol):
+    """A source as its pipeline sees it: hot, connected once, stopped before it is closed."""
+
+    def connect(self, scheduler: abc.SchedulerBase) -> None:
+        """Begin: bind ports or start reading. Emissions run on `scheduler`.
+
+        Raises:
+            OSError: an address that is taken or may not be used.
+        """
+
+    def stop(self) -> None:
+        """Let nothing in any more; late senders get a retryable answer."""
+
+    def open_receipts(self) -> "list[Receipt]":
+        """The receipts that are not settled yet, for the drain's deadline."""
+
+    def close(self) -> None:
+        """Release ports and threads, after answers are given. Idempotent."""
+
+
+class Resource(Protocol):
+    """Something a stage uses that must be given back at the end: an exporter."""
+
+    def close(self) -> None:
+        """Release connections and files. Idempotent."""
+
+
+@dataclass(slots=True)
+class Assembly:
+    """The pipeline being assembled: its books, sources and resources, in order of subscription."""
+
+    books: Books
+    strict: bool = False
+    sources: list[Connectable] = field(default_factory=list)
+    resources: list[Resource] = field(default_factory=list)
+    _outer: "Assembly | None" = None
+
+    def add_source(self, source: Connectable) -> None:
+        """Register a source; subscribing it twice registers it once."""
+        if not any(known is source for known in self.sources):
+            self.sources.append(source)
+
+    def add_resource(self, resource: Resource) -> None:
+        """Register something to close at the end, once."""
+        if not any(known is resource for known in self.resources):
+            self.resources.append(resource)
+
+    def __enter__(self) -> "Assembly":
+        self._outer = _local.assembly
+        _local.assembly = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _local.assembly = self._outer
+        self._outer = None
+
+
+class _Local(threading.local):
+    assembly: Assembly | None = None
+
+
+_local = _Local()
+
+
+def current() -> Assembly | None:
+    """The assembly of the pipeline that is being subscribed on this thread, if any."""
+    return _local.assembly

@@ -1,0 +1,266 @@
+"""The books: what every stage did with the items that reached it.
+
+    in + created = out + delivered + filtered + dropped + rejected + failed + held
+
+A stage keeps two accounts of that form. Its own says what the stage did. The one of its
+outgoing edge says what happened between its `emit` and the next stage of ours: what
+native reactivex operators removed, copied or made there.
+
+`held` is what the holder itself says it holds, not the remainder of the others, so a
+stage that loses an item does not balance. Counters are plain integers that one scheduler
+writes in its turn. `+=` on a slot has no point at which CPython with the GIL switches
+threads, so a native operator on a thread of its own does not corrupt them either.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+from reactivex import Observable
+from reactivex.subject import Subject
+
+from rxotlp._core.outcomes import Kind, Outcome
+from rxotlp.errors import PipelineError
+
+__all__ = ["Account", "Book", "Books"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One balanced account, in items.
+
+    Attributes:
+        name: the stage (`batch#2`), or `batch#2 ->` for its outgoing edge.
+        received: what came in (the `in` of the equation).
+        created: what was made or copied here.
+        sent: what went on (the `out`).
+        delivered: what a destination took.
+        filtered: what was meant to go.
+        dropped: what a policy lost.
+        rejected: what was refused for good.
+        failed: what was lost in a way that asks for a resend.
+        held: what is here right now.
+    """
+
+    name: str
+    received: int = 0
+    created: int = 0
+    sent: int = 0
+    delivered: int = 0
+    filtered: int = 0
+    dropped: int = 0
+    rejected: int = 0
+    failed: int = 0
+    held: int = 0
+
+    @property
+    def difference(self) -> int:
+        """What came in and cannot be found; 0 when the account balances."""
+        return (
+            self.received
+            + self.created
+            - self.sent
+            - self.delivered
+            - self.filtered
+            - self.dropped
+            - self.rejected
+            - self.failed
+            - self.held
+        )
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every item is accounted for."""
+        return self.difference == 0
+
+    def __str__(self) -> str:
+        counts = " ".join(
+            f"{field.name}={getattr(self, field.name)}"
+            for field in fields(self)[1:]
+            if getattr(self, field.name)
+        )
+        return f"{self.name}: {counts or 'nothing'}"
+
+
+def _nothing() -> int:
+    return 0
+
+
+class Book:
+    """One stage's running counts. Stages write it; readers take `account` and `edge`."""
+
+    __slots__ = (
+        "created",
+        "delivered",
+        "dropped",
+        "edge_created",
+        "edge_failed",
+        "edge_filtered",
+        "failed",
+        "filtered",
+        "held",
+        "leaf",
+        "name",
+        "passed",
+        "received",
+        "rejected",
+        "sent",
+        "warned",
+    )
+
+    def __init__(self, name: str, *, held: Callable[[], int] = _nothing) -> None:
+        self.name = name
+        self.held = held
+        self.leaf = False  # set for a stage whose emissions are not telemetry
+        self.warned = False
+        self.received = 0
+        self.created = 0
+        self.sent = 0
+        self.delivered = 0
+        self.filtered = 0
+        self.dropped = 0
+        self.rejected = 0
+        self.failed = 0
+        # The outgoing edge: what was emitted is `sent`, what the next stages took `passed`.
+        self.passed = 0
+        self.edge_created = 0
+        self.edge_filtered = 0
+        self.edge_failed = 0
+
+    def count(self, outcome: Outcome, items: int) -> None:
+        """Book `items` that end here with `outcome`; a part refused leaves the rest delivered."""
+        kind = outcome.kind
+        if kind is Kind.DELIVERED:
+            self.delivered += items
+        elif kind is Kind.FILTERED:
+            self.filtered += items
+        elif kind is Kind.DROPPED:
+            self.dropped += items
+        elif kind is Kind.FAILED:
+            self.failed += items
+        else:
+            refused = items if outcome.items is None else min(outcome.items, items)
+            self.rejected += refused
+            self.delivered += items - refused
+
+    def transformed(self, before: int, after: int) -> None:
+        """Book that `before` items became `after` items in this stage."""
+        if after < before:
+            self.filtered += before - after
+        else:
+            self.created += after - before
+
+    def edge_changed(self, before: int, after: int) -> None:
+        """Book that native code on the edge made `after` items of `before`."""
+        if after < before:
+            self.edge_filtered += before - after
+        else:
+            self.edge_created += after - before
+
+    @property
+    def account(self) -> Account:
+        """The stage's own account, now."""
+        return Account(
+            self.name,
+            self.received,
+            self.created,
+            self.sent,
+            self.delivered,
+            self.filtered,
+            self.dropped,
+            self.rejected,
+            self.failed,
+            self.held(),
+        )
+
+    @property
+    def edge(self) -> Account:
+        """The outgoing edge's account, now.
+
+        What is on an edge cannot be asked (native operators hold it), so `held` is the
+        remainder here; after a drain it must be 0, and it may never be negative.
+        """
+        here = self.sent + self.edge_created - self.passed - self.edge_filtered - self.edge_failed
+        return Account(
+            f"{self.name} ->",
+            received=self.sent,
+            created=self.edge_created,
+            sent=self.passed,
+            filtered=self.edge_filtered,
+            failed=self.edge_failed,
+            held=here,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Book {self.account}>"
+
+
+class Books:
+    """The books of one pipeline: a snapshot to read and a stream to watch."""
+
+    def __init__(self) -> None:
+        self._books: list[Book] = []
+        self._names: dict[str, int] = {}
+        self._changes: Subject[list[Account]] = Subject()
+
+    def open(self, name: str, *, held: Callable[[], int] = _nothing, given: bool = False) -> Book:
+        """Open a stage's book.
+
+        Args:
+            name: the operator's name; the second `batch` becomes `batch#2`, in the order
+                in which the pipeline is subscribed, so names are stable across starts.
+            held: says how many items the stage holds right now.
+            given: the user chose the name; a second one of that name is an error.
+        """
+        count = self._names.get(name, 0) + 1
+        if given and count > 1:
+            raise PipelineError(f"two stages are named {name!r}: give each name= of its own")
+        self._names[name] = count
+        book = Book(name if count == 1 else f"{name}#{count}", held=held)
+        self._books.append(book)
+        return book
+
+    def snapshot(self) -> list[Account]:
+        """Every stage's account, each followed by its edge where it has one."""
+        accounts: list[Account] = []
+        for book in self._books:
+            accounts.append(book.account)
+            if book.sent and not book.leaf:
+                accounts.append(book.edge)
+        return accounts
+
+    @property
+    def unbalanced(self) -> list[Account]:
+        """The accounts in which items are missing or came from nowhere."""
+        return [
+            account
+            for account in self.snapshot()
+            if not account.balanced or account.held < 0 or account.received < 0
+        ]
+
+    @property
+    def held(self) -> int:
+        """Items that are inside the pipeline right now."""
+        return sum(account.held for account in self.snapshot())
+
+    @property
+    def changes(self) -> Observable[list[Account]]:
+        """Snapshots, as often as the pipeline publishes them."""
+        return self._changes
+
+    def publish(self) -> None:
+        """Send a snapshot to whoever watches `changes`."""
+        if self._changes.observers:
+            self._changes.on_next(self.snapshot())
+
+    def __getitem__(self, name: str) -> Account:
+        for account in self.snapshot():
+            if account.name == name:
+                return account
+        known = ", ".join(account.name for account in self.snapshot())
+        raise KeyError(f"no account named {name!r}; there are: {known}")
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(self.snapshot())
+
+    def __str__(self) -> str:
+        return "\n".join(str(account) for account in self.snapshot())

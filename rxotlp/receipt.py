@@ -1,0 +1,233 @@
+"""Receipts: what a source learns about the element it let in, exactly once.
+
+    receipt = Receipt(on_settle=answer)
+    stream.on_next(receipt.attach(data))      # and let go of `data`
+
+The receipt settles when every part of the element has an outcome (see `shares`), or when
+its source's patience ends (`expire`). A source keeps the receipt and never the element: an
+element that somebody can still reach is not settled.
+"""
+
+import gc
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rxotlp import shares
+from rxotlp._core.bracket import local
+from rxotlp._core.inbox import Inbox
+from rxotlp._core.outcomes import DELIVERED, Outcome, failed
+
+if TYPE_CHECKING:
+    from rxotlp.admission import Credit
+    from rxotlp.data import TelemetryData
+
+__all__ = ["Receipt", "default_inbox", "transfer"]
+
+logger = logging.getLogger("rxotlp")
+
+_settling = threading.Lock()
+
+
+class Receipt:
+    """What became of one admitted element.
+
+    Args:
+        inbox: where deaths of its elements are handled: a scheduler's inbox; by default
+            that of a thread of our own.
+        on_settle: called with the receipt once it is settled, in the turn of whoever
+            settled it. It must be quick and must not raise.
+        position: where the element came from (a file's offset), for sources that nobody
+            waits for; kept as it is.
+        credit: returned to its admission when the receipt settles.
+
+    Attributes:
+        outcome: None until settled. With a rejection `rejected` says how many items.
+        rejected: items refused for good.
+        warning: a text for the sender although nothing was rejected, or "".
+        withdrawn: the sender has been told to send again; what was not sent must not be.
+        lingered: something still held the element when the answer was due.
+    """
+
+    __slots__ = (
+        "_callbacks",
+        "_root",
+        "credit",
+        "inbox",
+        "lingered",
+        "outcome",
+        "position",
+        "rejected",
+        "warning",
+        "withdrawn",
+    )
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox | None = None,
+        on_settle: "Callable[[Receipt], object] | None" = None,
+        position: object = None,
+        credit: "Credit | None" = None,
+    ) -> None:
+        self.inbox = inbox if inbox is not None else default_inbox()
+        self._callbacks = None if on_settle is None else [on_settle]
+        self.position = position
+        self.credit = credit
+        self._root: shares.Share | None = None
+        self.outcome: Outcome | None = None
+        self.rejected = 0
+        self.warning = ""
+        self.withdrawn = False
+        self.lingered = False
+
+    def attach(self, data: "TelemetryData") -> "TelemetryData":
+        """The element to send in: the same data, with this receipt's first share.
+
+        Raises:
+            ValueError: the receipt has an element already.
+        """
+        if self._root is not None:
+            raise ValueError("Receipt.attach(): this receipt has its element already")
+        self._root = root = shares.Share(data.items, self, self, self.inbox)
+        return data._with_share(root)
+
+    def on_settle(self, callback: "Callable[[Receipt], object]") -> None:
+        """Call `callback` with the receipt when it settles, or now if it has."""
+        with _settling:
+            if self.outcome is None:
+                if self._callbacks is None:
+                    self._callbacks = [callback]
+                else:
+                    self._callbacks.append(callback)
+                return
+        callback(self)
+
+    def settle(self, outcome: Outcome, *, rejected: int = 0, warning: str = "") -> bool:
+        """Settle it. The first call counts; False says that it came too late."""
+        with _settling:
+            if self.outcome is not None:
+                return False
+            self.outcome = outcome
+            callbacks, self._callbacks = self._callbacks, None
+        self.rejected = rejected
+        self.warning = warning
+        credit, self.credit = self.credit, None
+        if credit is not None:
+            credit.release()
+        for callback in callbacks or ():
+            try:
+                callback(self)
+            except Exception:
+                logger.exception("a receipt's on_settle callback raised; its sender may wait")
+        return True
+
+    @property
+    def settled(self) -> bool:
+        """Whether the outcome is known."""
+        return self.outcome is not None
+
+    def expire(self, reason: str) -> None:
+        """The answer is due: settle from what is known, or withdraw.
+
+        When every item is accounted for and only a reference lingers, the outcome is the
+        one the element's death would give. Otherwise the receipt fails with `reason` and
+        what has not been sent yet is withdrawn, so that a resend does not double it.
+        """
+        if self.outcome is not None:
+            return
+        root = self._root
+        if root is not None and not shares.unaccounted(root):
+            self.lingered = True
+            logger.warning(
+                "an element lingered past its deadline, held by: %s", ", ".join(holders(root))
+            )
+            shares.force(root)
+            return
+        self.withdrawn = True
+        self.settle(failed(reason))
+
+    def __repr__(self) -> str:
+        outcome = self.outcome
+        state = "open" if outcome is None else outcome.kind.name.lower()
+        return f"<Receipt {state}{'' if self.position is None else f' at {self.position!r}'}>"
+
+
+def transfer(data: "TelemetryData", receipt: Receipt) -> "TelemetryData":
+    """Take responsibility for an element: upstream hears success, `receipt` begins.
+
+    For acknowledgement points (`queue`, `persist`). The element that goes on is the one
+    returned; the caller lets go of `data`.
+    """
+    upstream = data._share
+    made = receipt.attach(data)
+    if upstream is not None:
+        upstream.claim().report(DELIVERED)
+    return made
+
+
+def holders(root: "shares.Share") -> list[str]:
+    """The types that still refer to elements of a share or of its descendants.
+
+    Looks at every object the collector tracks: for the log line of a missed deadline only.
+    """
+    from rxotlp.data import TelemetryData
+
+    family: set[int] = set()
+    todo = [root]
+    while todo:
+        share = todo.pop()
+        family.add(id(share))
+        todo.extend(share.children or ())
+    elements = [
+        thing
+        for thing in gc.get_objects()
+        if type(thing) is TelemetryData and id(thing._share) in family
+    ]
+    names = {
+        f"{type(holder).__module__}.{type(holder).__qualname__}"
+        for element in elements
+        for holder in gc.get_referrers(element)
+        if holder is not elements
+    }
+    return sorted(names) or ["nothing that the collector can see"]
+
+
+class _DefaultInbox:
+    """The inbox of elements that belong to no scheduler of ours, drained by one thread."""
+
+    def __init__(self) -> None:
+        self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self.inbox = Inbox(self._wake)
+        self.process = os.getpid()
+        threading.Thread(target=self._run, name="rxotlp-settle", daemon=True).start()
+
+    def _wake(self) -> None:
+        self._wakes.put(True)
+
+    def _run(self) -> None:
+        while True:
+            self._wakes.get()
+            while (action := self.inbox.pop()) is not None:
+                local.top = None
+                try:
+                    action()
+                except Exception:
+                    logger.exception("settling an element raised")
+
+
+_default: _DefaultInbox | None = None
+_default_lock = threading.Lock()
+
+
+def default_inbox() -> Inbox:
+    """The inbox for receipts made without a scheduler; starts its thread when first used."""
+    global _default
+    if _default is None or _default.process != os.getpid():
+        with _default_lock:
+            if _default is None or _default.process != os.getpid():
+                _default = _DefaultInbox()
+    return _default.inbox

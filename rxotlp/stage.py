@@ -1,0 +1,179 @@
+"""A stage: how telemetry enters and leaves an operator of ours.
+
+`take` books an element as it comes in and makes sure that it has a share; `emit` books it
+as it leaves and is the one place that calls a downstream `on_next` with telemetry.
+
+`emit` is given the element in a list and pops it into the call, and neither function keeps
+it in a local: an element that a native operator drops must be dead when its `on_next`
+returns, because that is how we know that it was dropped on purpose.
+"""
+
+import logging
+from threading import get_ident
+from typing import TYPE_CHECKING
+
+from reactivex import abc
+
+from rxotlp import assembly
+from rxotlp._core.bracket import local
+from rxotlp._core.inbox import Inbox
+from rxotlp.books import Book
+from rxotlp.errors import LooseElementError
+from rxotlp.receipt import Receipt
+from rxotlp.shares import Share
+
+if TYPE_CHECKING:
+    from rxotlp.data import TelemetryData
+
+__all__ = ["Stage"]
+
+logger = logging.getLogger("rxotlp")
+
+
+class Stage:
+    """One operator in one subscription.
+
+    Args:
+        name: the operator's name; `given` says that the user chose it.
+        observer: where it emits to (reactivex gives operators an auto-detaching one).
+        inbox: the inbox of the scheduler the stage runs on; for elements made by hand.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        observer: "abc.ObserverBase[TelemetryData]",
+        *,
+        given: bool = False,
+        inbox: Inbox | None = None,
+    ) -> None:
+        pipeline = assembly.current()
+        self.observer = observer
+        self.inbox = inbox
+        self.strict = pipeline is not None and pipeline.strict
+        self.book = (
+            Book(name, held=self.held)
+            if pipeline is None
+            else pipeline.books.open(name, held=self.held, given=given)
+        )
+
+    def held(self) -> int:
+        """Items inside the stage right now."""
+        return 0
+
+    def take(self, data: "TelemetryData") -> "TelemetryData":
+        """Book an element that came in.
+
+        Returns:
+            The element, with a share; usually the same object.
+        """
+        share = data._share
+        if share is None:
+            data = self._adopt(data)
+            share = data._share
+            assert share is not None
+        book = self.book
+        book.received += share.items
+        if share.taken or (share.now is not share.edge and share.now is not None):
+            _take_again(share)
+        else:
+            share.taken = True
+            edge = share.edge
+            if edge is not None:
+                edge.passed += share.items
+        return data
+
+    def emit(self, cell: "list[TelemetryData]") -> None:
+        """Send on the element in `cell`, which is empty afterwards."""
+        share: Share | None = cell[0]._share
+        book = self.book
+        observer = self.observer
+        assert share is not None  # `take` gave it one, or what it was made from had one
+        book.sent += share.items
+        share.edge = book
+        share.taken = False
+        now = share.now
+        share.now = book
+        top = local.top
+        if top is share:  # passed on as it was: the emission that brought it looks after it
+            try:
+                observer.on_next(cell.pop())
+            except BaseException:
+                share.broken = True
+                raise
+            finally:
+                share.now = now
+                if observer.is_stopped:  # type: ignore[attr-defined]
+                    share.broken = True
+            return
+        local.top = share
+        share.carrier = share
+        share.thread = get_ident()
+        share.active += 1
+        try:
+            observer.on_next(cell.pop())
+        except BaseException:
+            share.broken = True
+            raise
+        finally:
+            local.top = top
+            share.now = now
+            share.active -= 1
+            if observer.is_stopped:  # type: ignore[attr-defined]
+                share.broken = True
+            if share.dead:
+                share.bury()
+            if not share.active:
+                share.carrier = None  # from here on its death is no filter's doing
+            orphans = share.orphans
+            if orphans is not None:
+                share.orphans = None
+                for orphan in orphans:
+                    orphan.bury()
+
+    def _adopt(self, data: "TelemetryData") -> "TelemetryData":
+        """Give an element that was made by hand the share it should have."""
+        top = local.top
+        if top is not None:
+            return data._with_share(top.child(data.items))
+        text = (
+            f"{self.book.name}: an element without a receipt, made outside any emission; "
+            "make it with data.derive(...) from the element it stands for"
+        )
+        if self.strict:
+            raise LooseElementError(text)
+        if not self.book.warned:
+            self.book.warned = True
+            logger.warning("%s; it is booked as created and nobody hears of its fate", text)
+        receipt = Receipt(inbox=self.inbox)
+        data = receipt.attach(data)
+        # Booked as created, not as received: nothing came in.
+        self.book.created += data.items
+        self.book.received -= data.items
+        return data
+
+
+def _take_again(share: Share) -> None:
+    """Book a second stage that takes what another took, or left on another edge."""
+    items = share.items
+    now = share.now
+    if now is not None and now is not share.edge:
+        # Another branch of an emission that is still open: a copy on that stage's edge.
+        if not share.taken and share.edge is not None:
+            if share.others is None:
+                share.others = [share.edge]
+            else:
+                share.others.append(share.edge)
+        edge = now
+    elif share.others:
+        share.others.pop(0).passed += items
+        share.taken = True
+        return
+    elif share.edge is not None:
+        edge = share.edge
+    else:
+        share.taken = True
+        return
+    edge.edge_created += items
+    edge.passed += items
+    share.taken = True
