@@ -12,12 +12,30 @@ from typing import TYPE_CHECKING, Protocol
 
 from reactivex import abc
 
+from reactivex.subject import Subject
+
 from rxotlp.books import Books
 
 if TYPE_CHECKING:
+    from rxotlp.data import TelemetryData
     from rxotlp.receipt import Receipt
 
-__all__ = ["Assembly", "Connectable", "Resource", "current"]
+__all__ = ["Assembly", "Connectable", "Rejected", "Resource", "current"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An element that a stage could not process; its sender has been told.
+
+    Attributes:
+        stage: the stage's name in the books.
+        data: the element, without its receipt: keeping it holds nobody up.
+        reason: what went wrong, in one line.
+    """
+
+    stage: str
+    data: "TelemetryData"
+    reason: str
 
 
 class Connectable(Protocol):
@@ -55,6 +73,7 @@ class Assembly:
     strict: bool = False
     sources: list[Connectable] = field(default_factory=list)
     resources: list[Resource] = field(default_factory=list)
+    rejected: "Subject[Rejected]" = field(default_factory=Subject)
     _outer: "Assembly | None" = None
 
     def add_source(self, source: Connectable) -> None:

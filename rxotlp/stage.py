@@ -39,6 +39,8 @@ class Stage:
         inbox: the inbox of the scheduler the stage runs on; for elements made by hand.
     """
 
+    __slots__ = ("assembly", "book", "inbox", "observer", "strict")
+
     def __init__(
         self,
         name: str,
@@ -47,7 +49,7 @@ class Stage:
         given: bool = False,
         inbox: Inbox | None = None,
     ) -> None:
-        pipeline = assembly.current()
+        self.assembly = pipeline = assembly.current()
         self.observer = observer
         self.inbox = inbox
         self.strict = pipeline is not None and pipeline.strict
@@ -83,11 +85,16 @@ class Stage:
                 edge.passed += share.items
         return data
 
-    def emit(self, cell: "list[TelemetryData]") -> None:
-        """Send on the element in `cell`, which is empty afterwards."""
+    def emit(
+        self, cell: "list[TelemetryData]", to: "abc.ObserverBase[TelemetryData] | None" = None
+    ) -> None:
+        """Send the element in `cell` on, to `to` or to the stage's observer.
+
+        The cell is empty afterwards.
+        """
         share: Share | None = cell[0]._share
         book = self.book
-        observer = self.observer
+        observer = self.observer if to is None else to
         assert share is not None  # `take` gave it one, or what it was made from had one
         book.sent += share.items
         share.edge = book

@@ -1,0 +1,145 @@
+"""What every operator's stage has in common: arguments, subscription, rejection.
+
+A stage is a slotted object a subscription rather than closures three deep, so a debugger
+and a repr show its state. It is the observer of its source and stands between it and its
+own observer.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable
+
+from rxotlp._core.outcomes import DISPOSED, rejected
+from rxotlp.assembly import Rejected
+from rxotlp.data import TelemetryData
+from rxotlp.operators._turn import Turn, turn_for
+from rxotlp.shares import Share
+from rxotlp.stage import Stage
+
+__all__ = ["Operator", "Shell", "check_count", "check_seconds", "describe", "operator"]
+
+Operator = Callable[[Observable[TelemetryData]], Observable[Any]]
+
+logger = logging.getLogger("rxotlp")
+
+
+def operator(
+    build: "Callable[[abc.ObserverBase[Any], Turn], Shell]", scheduler: abc.SchedulerBase | None
+) -> Operator:
+    """An operator whose every subscription is a stage made by `build`."""
+
+    def apply(source: Observable[TelemetryData]) -> Observable[Any]:
+        def subscribe(
+            observer: abc.ObserverBase[Any], scheduler_: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            stage = build(observer, turn_for(scheduler, scheduler_))
+            upstream = source.subscribe(
+                stage.on_next, stage.on_error, stage.on_completed, scheduler=scheduler_
+            )
+            return CompositeDisposable(upstream, Disposable(stage.dispose))
+
+        return Observable(subscribe)
+
+    return apply
+
+
+class Shell(Stage):
+    """A stage that observes its source.
+
+    Subclasses implement `on_next`; those that hold elements also `finish` (the source has
+    ended: send what is held, then call `end`) and `discard` (disposed: settle what is held).
+    """
+
+    __slots__ = ("_ended", "_error", "disposed", "turn")
+
+    def __init__(
+        self, name: str, observer: abc.ObserverBase[Any], turn: Turn, *, given: str | None
+    ) -> None:
+        super().__init__(
+            name if given is None else given,
+            observer,
+            given=given is not None,
+            inbox=turn.inbox,
+        )
+        self.turn = turn
+        self.disposed = False
+        self._ended = False
+        self._error: Exception | None = None
+
+    def on_next(self, data: TelemetryData) -> None:
+        """One element from the source."""
+        raise NotImplementedError
+
+    def on_error(self, error: Exception) -> None:
+        """The source failed: what is held leaves first."""
+        self._error = error
+        self._ended = True
+        self.turn.enter(self.finish)
+
+    def on_completed(self) -> None:
+        """The source is done: what is held leaves first."""
+        self._ended = True
+        self.turn.enter(self.finish)
+
+    def finish(self) -> None:
+        """In the turn, after the source's end. Holders send what they hold, then `end`."""
+        self.end()
+
+    def end(self) -> None:
+        """Pass the source's end on."""
+        error, self._error = self._error, None
+        if error is not None:
+            self.observer.on_error(error)
+        else:
+            self.observer.on_completed()
+
+    def dispose(self) -> None:
+        """Nobody listens any more."""
+        if not self.disposed:
+            self.disposed = True
+            self.turn.enter(self.discard)
+
+    def discard(self) -> None:
+        """In the turn, after disposal. Holders settle what they hold."""
+
+    def fail_disposed(self, share: Share) -> None:
+        """Book one held element as lost to a disposal."""
+        share.verdict(DISPOSED)
+        self.book.failed += share.items
+
+    def reject(self, data: TelemetryData, error: BaseException) -> None:
+        """Book an element whose callback raised, and publish it without its receipt."""
+        reason = describe(error)
+        share = data._share
+        assert share is not None
+        share.verdict(rejected(f"{self.book.name}: {reason}"))
+        self.book.rejected += share.items
+        if self.assembly is not None and self.assembly.rejected.observers:
+            self.assembly.rejected.on_next(Rejected(self.book.name, data.detached(), reason))
+        else:
+            logger.warning("%s rejected %d items: %s", self.book.name, share.items, reason)
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line: its type and what it says."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def check_count(call: str, value: int, *, least: int = 1, why: str) -> None:
+    """Raise when `value` is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{call}={value!r}): expected a whole number, got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{call}={value}): expected {least} or more; {why}")
+
+
+def check_seconds(call: str, value: float, *, why: str) -> None:
+    """Raise when `value` is no duration above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{call}={value!r}): expected seconds, got {type(value).__name__}")
+    if not value > 0 or value == float("inf"):
+        raise ValueError(f"{call}={value}): expected seconds above 0; {why}")
