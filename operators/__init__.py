@@ -1,1 +1,24 @@
-"""The operators, one file each; imported as `rxotlp.operators`."""
+"""The operators, one file each; imported as `rxotlp.operators`.
+
+from rxotlp import operators as ops
+"""
+
+from rxotlp.operators.batch import batch
+from rxotlp.operators.chain import chain
+from rxotlp.operators.export import Delivery, export
+from rxotlp.operators.parallel import parallel
+from rxotlp.operators.records import filter_records, map_records
+from rxotlp.operators.route import route
+from rxotlp.operators.split_by import split_by
+
+__all__ = [
+    "Delivery",
+    "batch",
+    "chain",
+    "export",
+    "filter_records",
+    "map_records",
+    "parallel",
+    "route",
+    "split_by",
+]

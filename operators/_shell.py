@@ -12,7 +12,7 @@ from typing import Any
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxotlp._core.outcomes import DISPOSED, rejected
+from rxotlp._core.outcomes import DISPOSED, dropped, rejected
 from rxotlp.assembly import Rejected
 from rxotlp.data import TelemetryData
 from rxotlp.operators._turn import Turn, turn_for
@@ -106,9 +106,15 @@ class Shell(Stage):
         """In the turn, after disposal. Holders settle what they hold."""
 
     def fail_disposed(self, share: Share) -> None:
-        """Book one held element as lost to a disposal."""
+        """Book one held element as lost to a disposal, whoever may still refer to it."""
         share.verdict(DISPOSED)
+        share.retire()  # nothing can be worse, so there is nothing to wait for
         self.book.failed += share.items
+
+    def drop(self, share: Share, reason: str) -> None:
+        """Book one element as lost by a policy that the user wrote."""
+        share.verdict(dropped(reason))
+        self.book.dropped += share.items
 
     def reject(self, data: TelemetryData, error: BaseException) -> None:
         """Book an element whose callback raised, and publish it without its receipt."""

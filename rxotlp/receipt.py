@@ -142,9 +142,10 @@ class Receipt:
         root = self._root
         if root is not None and not shares.unaccounted(root):
             self.lingered = True
-            logger.warning(
-                "an element lingered past its deadline, held by: %s", ", ".join(holders(root))
-            )
+            if logger.isEnabledFor(logging.WARNING):
+                logger.warning(
+                    "an element lingered past its deadline, held by: %s", ", ".join(holders(root))
+                )
             shares.force(root)
             return
         self.withdrawn = True

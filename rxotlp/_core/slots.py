@@ -126,6 +126,13 @@ class Slots(Generic[T]):
                 self._line.remove(entry)
             yield entry.work
 
+    def take_finished(self) -> Iterator[Entry[T]]:
+        """Remove and yield what has finished and waits for older results."""
+        for entry in [entry for entry in self._line if entry.finished]:
+            self._line.remove(entry)
+            self.running -= 1
+            yield entry
+
     def _start(self) -> list[Entry[T]]:
         started: list[Entry[T]] = []
         while self._ready and self.running < self.max_concurrent:

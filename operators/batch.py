@@ -1,0 +1,210 @@
+"""Size-or-time batching. The decisions are `_core.batching`; this arms timers and emits.
+
+In place of reactivex's `buffer_with_time_or_count`, which emits empty lists while idle,
+ages from the previous close and loses the open buffer on error and dispose.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from reactivex import abc
+
+from rxotlp._core.batching import Batch, Batcher, Reason
+from rxotlp.admission import Admission
+from rxotlp.data import TelemetryData
+from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, operator
+from rxotlp.operators._turn import Turn
+from rxotlp.shares import Share
+
+__all__ = ["batch"]
+
+DEFAULT_MAX_ITEMS = 8192  # as the OpenTelemetry Collector's batch processor
+DEFAULT_MAX_BYTES = 4 << 20  # bytes; what many gRPC servers accept
+
+
+def batch(
+    *,
+    max_items: int = DEFAULT_MAX_ITEMS,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    max_delay: float = 0.2,
+    key: Callable[[TelemetryData], Hashable] | None = None,
+    metadata: Sequence[str] = (),
+    max_keys: int = 1000,
+    name: str | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Operator:
+    """Join elements into larger ones, up to a size or an age.
+
+    ```
+    batch(max_items=3, max_delay=4)          one character = one second, one item
+        source  -a-b-c--d-----e|
+        result  -----X------Y--(Z,|)          X=a+b+c  Y=d  Z=e
+    ```
+
+    A batch opens with its first element and its age counts from there; it is never empty
+    and an idle stream has no timer. An element that would overflow a batch closes it and
+    opens the next. One too big alone is split: full parts leave at once, the rest opens the
+    next batch. A batch also closes when its source's admission runs out of credit, because
+    nothing can wait for credit that sits in a batch.
+
+    Args:
+        max_items: items (spans, data points, records) a batch holds at most, 1 or more.
+        max_bytes: bytes a batch holds at most, 1 or more; a single larger record leaves
+            alone.
+        max_delay: seconds that an element waits at most for others, above 0.
+        key: elements with different keys never share a batch.
+        metadata: names of metadata entries; elements in which one of them differs never
+            share a batch. Signals never mix.
+        max_keys: batches open at once; one more closes the oldest.
+        name: the stage's name in the books; "batch" by default.
+        scheduler: runs the timers.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range.
+
+    On completion and error, open batches leave first. On dispose they fail as `disposed`.
+    Order is kept within a key. A `key` that raises rejects its element.
+    """
+    check_count("batch(max_items", max_items, why="a batch that holds nothing can never close")
+    check_count("batch(max_bytes", max_bytes, why="a batch that holds nothing can never close")
+    check_count("batch(max_keys", max_keys, why="every element needs a batch")
+    check_seconds("batch(max_delay", max_delay, why="an element must be able to wait for others")
+    if key is not None and not callable(key):
+        raise TypeError(f"batch(key={key!r}): expected a function of an element")
+    if isinstance(metadata, str):
+        raise TypeError(f"batch(metadata={metadata!r}): expected a sequence of names")
+    names = tuple(metadata)
+
+    def build(observer: abc.ObserverBase[Any], turn: Turn) -> Shell:
+        batcher = Batcher[TelemetryData](
+            max_items=max_items,
+            max_bytes=max_bytes,
+            max_keys=max_keys,
+            weigh=_weigh,
+            split=_split,
+        )
+        return _Batch(observer, turn, name, batcher, max_delay, key, names)
+
+    return operator(build, scheduler)
+
+
+class _Batch(Shell):
+    __slots__ = ("_admissions", "_batcher", "_key", "_max_delay", "_metadata", "_timers")
+
+    def __init__(
+        self,
+        observer: abc.ObserverBase[Any],
+        turn: Turn,
+        name: str | None,
+        batcher: Batcher[TelemetryData],
+        max_delay: float,
+        key: Callable[[TelemetryData], Hashable] | None,
+        metadata: tuple[str, ...],
+    ) -> None:
+        self._batcher = batcher
+        super().__init__("batch", observer, turn, given=name)
+        self._max_delay = max_delay
+        self._key = key
+        self._metadata = metadata
+        self._timers: dict[Batch[TelemetryData], abc.DisposableBase] = {}
+        self._admissions: set[Admission] = set()
+
+    def held(self) -> int:
+        return self._batcher.items
+
+    def on_next(self, data: TelemetryData) -> None:
+        cell = [self.take(data)]
+        del data
+        self.turn.enter(lambda: self._add(cell.pop()))
+
+    def _add(self, data: TelemetryData) -> None:
+        share = data._share
+        assert share is not None
+        if self.disposed:
+            self.fail_disposed(share)
+            return
+        try:
+            key = self._key_of(data)
+        except Exception as error:
+            self.reject(data, error)
+            return
+        closed, opened = self._batcher.offer(key, data)
+        del data
+        if opened is not None:
+            self._timers[opened] = self.turn.later(self._max_delay, lambda: self._expire(opened))
+        self._send(closed)
+        self._watch_admissions(share)
+
+    def _watch_admissions(self, share: Share) -> None:
+        """Know whose credit the batches hold, and let go when somebody waits for it."""
+        for receipt in share.receipts():
+            credit = receipt.credit
+            if credit is not None and credit.admission not in self._admissions:
+                self._admissions.add(credit.admission)
+                credit.admission.add_holder(self, self._hurry)
+        if any(admission.waiting for admission in self._admissions):
+            self._hurry()
+
+    def _key_of(self, data: TelemetryData) -> Hashable:
+        if self._key is None and not self._metadata:
+            return data.signal
+        return (
+            data.signal,
+            tuple(map(data.metadata.get, self._metadata)),
+            None if self._key is None else self._key(data),
+        )
+
+    def _expire(self, batch: Batch[TelemetryData]) -> None:
+        if self._batcher.expire(batch):
+            self._send([batch])
+
+    def _hurry(self) -> None:
+        """Somebody waits for credit; runs in any thread."""
+        self.turn.post(self._flush_hurried)
+
+    def _flush_hurried(self) -> None:
+        self._send(self._batcher.flush(Reason.HURRIED))
+
+    def _send(self, closed: list[Batch[TelemetryData]]) -> None:
+        for batch in closed:
+            timer = self._timers.pop(batch, None)
+            if timer is not None:
+                timer.dispose()
+            cell = [_join(batch.elements)]
+            self.emit(cell)
+
+    def finish(self) -> None:
+        self._send(self._batcher.flush(Reason.ENDED))
+        self._leave_admissions()
+        self.end()
+
+    def discard(self) -> None:
+        self._leave_admissions()
+        for timer in self._timers.values():
+            timer.dispose()
+        self._timers.clear()
+        for batch in self._batcher.flush(Reason.ENDED):
+            while batch.elements:
+                share = batch.elements.pop()._share
+                assert share is not None
+                self.fail_disposed(share)
+
+    def _leave_admissions(self) -> None:
+        for admission in self._admissions:
+            admission.remove_holder(self)
+        self._admissions.clear()
+
+
+def _join(elements: list[TelemetryData]) -> TelemetryData:
+    """One element of several, which are let go of."""
+    joined = elements[0] if len(elements) == 1 else TelemetryData.merge(elements)
+    elements.clear()
+    return joined
+
+
+def _weigh(data: TelemetryData) -> tuple[int, int]:
+    return data.items, data.size
+
+
+def _split(data: TelemetryData, max_items: int, max_bytes: int) -> list[TelemetryData]:
+    return data.split(max_items=max_items, max_bytes=max_bytes)

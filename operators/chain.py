@@ -1,0 +1,328 @@
+"""Sequential processors, fused into one stage.
+
+A processor is a function from an element to what should go on: an element, several (a list
+or a generator), or None. Plain ones run one after the other in one call, so a chain costs
+one stage however long it is. With an `async` one among them, elements are processed one at
+a time, in order, and those that arrive meanwhile wait.
+"""
+
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from reactivex import abc
+
+from rxotlp._core.outcomes import FILTERED, failed
+from rxotlp.data import TelemetryData
+from rxotlp.operators._shell import Operator, Shell, describe, operator
+from rxotlp.operators._turn import Turn
+
+__all__ = ["OnError", "Processor", "chain"]
+
+Made = TelemetryData | Iterable[TelemetryData] | None
+Processor = Callable[[TelemetryData], Made | Awaitable[Made]]
+OnError = str | Callable[[TelemetryData, Exception], Made]
+
+_POLICIES = ("reject", "drop", "stop")
+
+
+def chain(
+    *processors: Processor,
+    on_error: OnError = "reject",
+    name: str | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Operator:
+    """Run processors on each element, one after the other.
+
+    ```
+    chain(double, odd_only)
+        source  -a-b-c-|
+        result  -A---C-|          double, then b is filtered
+    ```
+
+    Args:
+        processors: each takes an element and returns what goes on: an element, an iterable
+            of elements, or None to filter it. `async def` ones are awaited on the
+            scheduler's loop, one element at a time. A generator is drained before its first
+            part leaves, so a raise anywhere rejects the whole input.
+        on_error: what a raising processor does to its element. "reject" tells the sender
+            that no retry can help; "drop" loses it under the reason and tells the sender
+            success; "stop" ends the stream as reactivex does, and the element may be sent
+            again; a function gets the element and the exception and returns what a
+            processor may return.
+        name: the stage's name in the books; "chain" by default.
+        scheduler: where async processors run.
+
+    Returns:
+        An operator. What processors return stands for what went in: derive new elements
+        from their input (`data.derive`, `data.filter_records`, ...) or make them by hand.
+
+    Raises:
+        ValueError: no processor, or an unknown `on_error`.
+        TypeError: a processor that cannot be called.
+
+    On completion and error, what runs and waits is finished first. On dispose, what runs is
+    cancelled, and it and what waits fail as `disposed`.
+    """
+    check_processors("chain", processors)
+    check_on_error("chain", on_error)
+    return one_stage(processors, on_error=on_error, name=name, scheduler=scheduler)
+
+
+def one_stage(
+    processors: tuple[Processor, ...],
+    *,
+    on_error: OnError,
+    name: str | None,
+    kind: str = "chain",
+    scheduler: abc.SchedulerBase | None = None,
+) -> Operator:
+    """The operator behind `chain`; `kind` names it in the books where `name` does not."""
+    stage = _Async if any(map(is_async, processors)) else _Plain
+    return operator(
+        lambda observer, turn: stage(kind, observer, turn, processors, on_error, name), scheduler
+    )
+
+
+def check_processors(call: str, processors: tuple[Processor, ...]) -> None:
+    """Raise when there is none, or one that cannot be called."""
+    if not processors:
+        raise ValueError(f"{call}(): expected one processor or more")
+    for processor in processors:
+        if not callable(processor):
+            raise TypeError(
+                f"{call}({processor!r}): expected a function of an element, "
+                f"got {type(processor).__name__}"
+            )
+
+
+def check_on_error(call: str, on_error: OnError) -> None:
+    """Raise when it is no known policy and no function."""
+    if not callable(on_error) and on_error not in _POLICIES:
+        raise ValueError(
+            f"{call}(on_error={on_error!r}): expected one of {', '.join(map(repr, _POLICIES))} "
+            "or a function of the element and the exception"
+        )
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004  (an instance with an async __call__)
+    )
+
+
+class Chain(Shell):
+    """What both kinds share: what comes out, and what a raise does."""
+
+    __slots__ = ("_on_error", "_processors", "holding")
+
+    def __init__(
+        self,
+        kind: str,
+        observer: abc.ObserverBase[Any],
+        turn: Turn,
+        processors: tuple[Processor, ...],
+        on_error: OnError,
+        name: str | None,
+    ) -> None:
+        self.holding = 0  # items that wait or are being processed
+        super().__init__(kind, observer, turn, given=name)
+        self._processors = processors
+        self._on_error = on_error
+
+    def held(self) -> int:
+        return self.holding
+
+    def _leave(self, data: TelemetryData, results: list[TelemetryData]) -> None:
+        """Send on what became of `data`, which the caller lets go of."""
+        share = data._share
+        assert share is not None
+        del data
+        if not results:
+            share.verdict(FILTERED)
+            self.book.filtered += share.items
+            return
+        for at, made in enumerate(results):
+            if made._share is None:  # made by hand from the element
+                results[at] = made._with_share(share.child(made.items))
+            del made
+        self.book.transformed(share.items, sum(made.items for made in results))
+        results.reverse()
+        while results:
+            self.emit([results.pop()])
+
+    def _raised(self, data: TelemetryData, error: Exception) -> None:
+        """A processor raised; the element's fate is the policy's."""
+        policy = self._on_error
+        share = data._share
+        assert share is not None
+        if callable(policy):
+            try:
+                results = as_list(policy(data, error))
+            except Exception as again:
+                self.reject(data, again)
+            else:
+                self._leave(data, results)
+        elif policy == "drop":
+            self.drop(share, f"{self.book.name}: {describe(error)}")
+        elif policy == "stop":
+            share.verdict(failed(f"{self.book.name} stopped the stream: {describe(error)}"))
+            self.book.failed += share.items
+            # Its frames hold the element, which could then never be let go of.
+            self.observer.on_error(error.with_traceback(None))
+        else:
+            self.reject(data, error)
+
+
+class _Plain(Chain):
+    """Every processor is a plain function: no queue, no turn, one call."""
+
+    __slots__ = ()
+
+    def on_next(self, data: TelemetryData) -> None:
+        data = self.take(data)
+        made: Any = data
+        processors = iter(self._processors)
+        try:
+            for processor in processors:
+                made = processor(made)
+                if type(made) is not TelemetryData:
+                    results = _spread(made, tuple(processors))
+                    break
+            else:
+                if made is data:  # looked at, not changed
+                    cell = [data]
+                    del data, made
+                    self.emit(cell)
+                    return
+                results = [made]
+        except Exception as error:
+            del made
+            self._raised(data, error)
+            return
+        del made
+        self._leave(data, results)
+
+
+class _Async(Chain):
+    """Some processor is async: one element at a time, the others wait in order."""
+
+    __slots__ = ("_current", "_running", "_waiting")
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._waiting: deque[TelemetryData] = deque()
+        self._current: TelemetryData | None = None
+        self._running: abc.DisposableBase | None = None
+
+    def on_next(self, data: TelemetryData) -> None:
+        data = self.take(data)
+        share = data._share
+        assert share is not None
+        self.holding += share.items
+        self._waiting.append(data)
+        del data
+        self.turn.enter(self._start)
+
+    def _start(self) -> None:
+        while self._waiting and self._current is None:
+            if self.disposed:
+                self.discard()
+                return
+            self._current = self._waiting.popleft()
+            self._running = self.turn.run_coroutine(
+                _run(self._processors, self._current), self._done
+            )
+
+    def _done(self, results: list[TelemetryData] | None, error: BaseException | None) -> None:
+        data, self._current = self._current, None
+        self._running = None
+        if data is not None:  # else it was disposed meanwhile
+            self.holding -= data.items
+            if results is not None:
+                self._leave(data, results)
+            else:
+                self._raised(data, as_exception(error))
+            del data
+        self._start()
+        if self._ended and self._current is None and not self.disposed:
+            self.end()
+
+    def finish(self) -> None:
+        if self._current is None and not self._waiting:
+            self.end()
+
+    def discard(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.dispose()
+        current, self._current = self._current, None
+        if current is not None:
+            self._waiting.appendleft(current)
+            del current
+        while self._waiting:
+            share = self._waiting.popleft()._share
+            assert share is not None
+            self.holding -= share.items
+            self.fail_disposed(share)
+
+
+def _spread(made: Any, processors: tuple[Processor, ...]) -> list[TelemetryData]:
+    """Run the processors that are left on each part of what one of them gave."""
+    results: list[TelemetryData] = []
+    for part in as_list(made):
+        rest = iter(processors)
+        for processor in rest:
+            part = processor(part)  # noqa: PLW2901
+            if type(part) is not TelemetryData:
+                results += _spread(part, tuple(rest))
+                break
+        else:
+            results.append(part)
+    return results
+
+
+async def _run(processors: tuple[Processor, ...], data: TelemetryData) -> list[TelemetryData]:
+    """All processors on one element, awaiting those that want it."""
+    parts = [data]
+    del data
+    for processor in processors:
+        made: list[TelemetryData] = []
+        for part in parts:
+            result = processor(part)
+            made += as_list(await result if inspect.isawaitable(result) else result)
+        parts = made
+    return parts
+
+
+def as_list(made: Any) -> list[TelemetryData]:
+    """What a processor returned, as a list.
+
+    Raises:
+        TypeError: it is no element, no iterable of elements and not None.
+    """
+    if made is None:
+        return []
+    if type(made) is TelemetryData:
+        return [made]
+    if inspect.iscoroutine(made):
+        made.close()
+        raise TypeError("a processor returned a coroutine: declare it with `async def`")
+    parts = list(made)
+    for part in parts:
+        if type(part) is not TelemetryData:
+            raise TypeError(
+                "a processor returned a list with an item of type "
+                f"{type(part).__name__}, expected TelemetryData"
+            )
+    return parts
+
+
+def as_exception(error: BaseException | None) -> Exception:
+    """What an `on_error` policy can be given, of what stopped a processor."""
+    if isinstance(error, Exception):
+        return error
+    # A processor that lets itself be cancelled is that processor's failure, not the stream's.
+    return RuntimeError(f"the processor was cancelled: {error!r}")

@@ -1,0 +1,251 @@
+"""Delivery to an exporter: claims, concurrency, timeout, books. One attempt an element.
+
+The stage keeps bytes and a claim, never the element, so a sender hears as soon as the last
+claim is reported. Bytes are fixed when the attempt begins; until then a part whose sender
+has been told to send again is left out.
+"""
+
+import inspect
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from reactivex import abc
+
+from rxotlp._core.outcomes import DISPOSED, Kind, Outcome, failed
+from rxotlp._core.slots import Entry, Slots
+from rxotlp.data import TelemetryData
+from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, describe, operator
+from rxotlp.operators._turn import Turn
+from rxotlp.shares import Claim
+
+__all__ = ["Delivery", "Exporter", "export"]
+
+
+class Exporter(Protocol):
+    """What `export` needs of an exporter.
+
+    `export` makes one attempt and says what became of it; it may be plain and quick, plain
+    and blocking (`blocking = True`: it runs in the scheduler's pool) or `async def`. The
+    element it gets has no receipt: keeping it holds nobody up.
+    """
+
+    def export(self, data: TelemetryData, /) -> Outcome | Awaitable[Outcome]:
+        """Deliver one element."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one element at a destination.
+
+    Attributes:
+        items: items that were attempted.
+        bytes: their encoded size.
+        outcome: what the exporter said.
+        attempts: how many were made; 0 when all of it was withdrawn before the first.
+        seconds: from the start of the attempt to the outcome.
+    """
+
+    items: int
+    bytes: int
+    outcome: Outcome
+    attempts: int
+    seconds: float
+
+
+def export(
+    exporter: Exporter,
+    *,
+    max_concurrent: int = 8,
+    timeout: float | None = None,
+    name: str | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Operator:
+    """Deliver each element and emit a `Delivery` for it.
+
+    ```
+    export(exporter, max_concurrent=2)        b takes one second, the others four
+        source  -a-b-c-----|
+        result  ----B-A---C|          a Delivery each, as they are done
+    ```
+
+    Args:
+        exporter: see `Exporter`. A raise is booked as failed, with its reason.
+        max_concurrent: attempts under way at once, 1 or more.
+        timeout: seconds an attempt may take before it is cancelled and booked as failed;
+            None leaves it to the exporter. A blocking exporter cannot be cancelled: it runs
+            on, and what it reports afterwards is ignored.
+        name: the stage's name in the books; "export" by default.
+        scheduler: where async exporters run and deliveries are emitted.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range.
+
+    On completion and error, what runs and waits is delivered first. On dispose, what runs
+    finishes and is reported, and what waits fails as `disposed`. A delivery holds no
+    telemetry.
+    """
+    if not callable(getattr(exporter, "export", None)):
+        raise TypeError(
+            f"export({exporter!r}): expected an exporter with an `export` method, "
+            f"got {type(exporter).__name__}"
+        )
+    check_count("export(max_concurrent", max_concurrent, why="nothing could ever be sent")
+    if timeout is not None:
+        check_seconds("export(timeout", timeout, why="an attempt needs time")
+
+    def build(observer: abc.ObserverBase[Any], turn: Turn) -> Shell:
+        return _Export(observer, turn, name, exporter, max_concurrent, timeout)
+
+    return operator(build, scheduler)
+
+
+class _Job:
+    """One element on its way out: its bytes, and the claim on its share."""
+
+    __slots__ = ("claim", "data", "items", "reported", "running", "size", "started", "timer")
+
+    def __init__(self, claim: Claim, data: TelemetryData, items: int) -> None:
+        self.claim = claim
+        self.data = data  # without a share of its own; its parts know theirs
+        self.items = items
+        self.size = 0
+        self.started = 0.0
+        self.reported = False
+        self.timer: abc.DisposableBase | None = None
+        self.running: abc.DisposableBase | None = None
+
+
+class _Export(Shell):
+    __slots__ = ("_blocking", "_exporter", "_holding", "_slots", "_timeout")
+
+    def __init__(
+        self,
+        observer: abc.ObserverBase[Any],
+        turn: Turn,
+        name: str | None,
+        exporter: Exporter,
+        max_concurrent: int,
+        timeout: float | None,
+    ) -> None:
+        self._holding = 0
+        super().__init__("export", observer, turn, given=name)
+        self.book.leaf = True
+        self._exporter = exporter
+        self._timeout = timeout
+        self._blocking = bool(getattr(exporter, "blocking", False))
+        self._slots = Slots[_Job](max_concurrent)
+        if self.assembly is not None and callable(getattr(exporter, "close", None)):
+            self.assembly.add_resource(exporter)  # type: ignore[arg-type]
+
+    def held(self) -> int:
+        return self._holding
+
+    def on_next(self, data: TelemetryData) -> None:
+        data = self.take(data)
+        share = data._share
+        assert share is not None
+        job = _Job(share.claim(), data._with_share(None), share.items)
+        del data, share
+        self._holding += job.items
+        self.turn.enter(lambda: self._add(job))
+
+    def _add(self, job: _Job) -> None:
+        if self.disposed:
+            self._finish(job, DISPOSED)
+        else:
+            self._start(self._slots.offer(job))
+
+    def _start(self, entries: list[Entry[_Job]]) -> None:
+        while entries:
+            entries += self._attempt(entries.pop(0))
+
+    def _attempt(self, entry: Entry[_Job]) -> list[Entry[_Job]]:
+        """Begin one attempt. Returns what to start next when it was over at once."""
+        job = entry.work
+        job.started = self.turn.seconds()
+        if job.claim.withdrawn:
+            return self._over(entry, failed("withdrawn: its sender was told to send again"), 0)
+        data = job.data._outgoing()
+        if data.items != job.items:  # parts were withdrawn; they have been answered
+            self._holding -= job.items - data.items
+            self.book.failed += job.items - data.items
+            job.items = data.items
+        job.size = data.size
+        done = self._done_with(entry)
+        if self._blocking:
+            job.running = self.turn.run_blocking(lambda: self._exporter.export(data), done)
+        else:
+            try:
+                outcome = self._exporter.export(data)
+            except Exception as error:
+                return self._over(entry, _failure(error), 1)
+            if not inspect.isawaitable(outcome):
+                return self._over(entry, _checked(outcome), 1)
+            job.running = self.turn.run_coroutine(_awaited(outcome), done)
+        if self._timeout is not None:
+            job.timer = self.turn.later(self._timeout, lambda: self._late(entry))
+        return []
+
+    def _done_with(self, entry: Entry[_Job]) -> Any:
+        def done(outcome: Any, error: BaseException | None) -> None:
+            if not entry.work.reported:
+                self._start(
+                    self._over(entry, _checked(outcome) if error is None else _failure(error), 1)
+                )
+
+        return done
+
+    def _late(self, entry: Entry[_Job]) -> None:
+        job = entry.work
+        if not job.reported:
+            if job.running is not None:
+                job.running.dispose()
+            text = f"{self._exporter!r} took longer than {self._timeout} s"
+            self._start(self._over(entry, failed(text), 1))
+
+    def _over(self, entry: Entry[_Job], outcome: Outcome, attempts: int) -> list[Entry[_Job]]:
+        job = entry.work
+        delivery = Delivery(
+            job.items, job.size, outcome, attempts, self.turn.seconds() - job.started
+        )
+        if job.timer is not None:
+            job.timer.dispose()
+        _, started = self._slots.finish(entry, None)
+        self._finish(job, outcome)
+        if not self.disposed:
+            self.observer.on_next(delivery)
+            if self._ended and self._slots.idle:
+                self.end()
+        return started
+
+    def _finish(self, job: _Job, outcome: Outcome) -> None:
+        job.reported = True
+        job.running = job.timer = None
+        self._holding -= job.items
+        self.book.count(outcome, job.items)
+        job.claim.report(outcome)
+
+    def finish(self) -> None:
+        if self._slots.idle:
+            self.end()
+
+    def discard(self) -> None:
+        for job in self._slots.take_waiting():
+            self._finish(job, DISPOSED)
+
+
+async def _awaited(outcome: Awaitable[Outcome]) -> Outcome:
+    return await outcome
+
+
+def _checked(outcome: Any) -> Outcome:
+    if isinstance(outcome, Outcome):
+        if outcome.kind is Kind.REJECTED and outcome.items == 0:
+            return Outcome(Kind.DELIVERED, warning=outcome.reason)
+        return outcome
+    return failed(f"the exporter returned {type(outcome).__name__}, expected an Outcome")
+
+
+def _failure(error: BaseException) -> Outcome:
+    return failed(f"the exporter raised {describe(error)}")

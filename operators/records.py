@@ -1,0 +1,89 @@
+"""Operators on single records: each is a chain of one processor."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rxotlp.data import Signal, TelemetryData
+from rxotlp.operators._shell import Operator
+from rxotlp.operators.chain import OnError, check_on_error, one_stage
+
+__all__ = ["filter_records", "map_records"]
+
+
+def filter_records(
+    predicate: Callable[[Any], object],
+    *,
+    signal: Signal | None = None,
+    on_error: OnError = "reject",
+    name: str | None = None,
+) -> Operator:
+    """Keep the records for which `predicate` is true.
+
+    ```
+    filter_records(lambda span: span.name != "GET /healthz")
+        source  -a-b-c-|
+        result  -a---C-|          all of b was health checks, and some of c
+    ```
+
+    Args:
+        predicate: gets a record view (see `TelemetryData.records`). Fields are decoded when
+            touched, and the records that stay keep their bytes.
+        signal: look at this signal only; elements of others pass as they are.
+        on_error: as in `chain`; a raise concerns the whole element.
+        name: the stage's name in the books; "filter_records" by default.
+
+    An element of which nothing is left is filtered. Holds nothing.
+    """
+    _check("filter_records", predicate, signal)
+    check_on_error("filter_records", on_error)
+
+    def keep(data: TelemetryData) -> TelemetryData | None:
+        if signal is not None and data.signal is not signal:
+            return data
+        return data.filter_records(predicate)
+
+    return one_stage((keep,), on_error=on_error, name=name, kind="filter_records")
+
+
+def map_records(
+    function: Callable[[Any], Any],
+    *,
+    signal: Signal | None = None,
+    on_error: OnError = "reject",
+    name: str | None = None,
+) -> Operator:
+    """Change records.
+
+    ```
+    map_records(redact)
+        source  -a-b-|
+        result  -A-B-|
+    ```
+
+    Args:
+        function: gets each record as its full, mutable OTLP message and changes it in place
+            (see `TelemetryData.map_records`).
+        signal: change this signal only; elements of others pass as they are.
+        on_error: as in `chain`; a raise concerns the whole element.
+        name: the stage's name in the books; "map_records" by default.
+
+    Holds nothing.
+    """
+    _check("map_records", function, signal)
+    check_on_error("map_records", on_error)
+
+    def change(data: TelemetryData) -> TelemetryData | None:
+        if signal is not None and data.signal is not signal:
+            return data
+        return data.map_records(function)
+
+    return one_stage((change,), on_error=on_error, name=name, kind="map_records")
+
+
+def _check(call: str, function: object, signal: object) -> None:
+    if not callable(function):
+        raise TypeError(
+            f"{call}({function!r}): expected a function of a record, got {type(function).__name__}"
+        )
+    if signal is not None and not isinstance(signal, Signal):
+        raise TypeError(f"{call}(signal={signal!r}): expected a Signal or None")

@@ -1,0 +1,373 @@
+"""A pipeline: a stream that is assembled, run in the background, drained and stopped.
+
+    with Pipeline(stream) as p:          # a SyncScheduler of its own
+        ...
+    async with Pipeline(stream) as p:    # the running loop's AsyncScheduler
+        ...
+
+Leaving the block drains: sources refuse, holders flush, running work finishes, senders are
+answered, and what is left at the deadline is failed and reported. It never raises the
+stream's own fault: `error` holds it.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from reactivex import Observable, abc
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxotlp._core.outcomes import failed
+from rxotlp.assembly import Assembly, Rejected
+from rxotlp.books import Account, Books
+from rxotlp.data import TelemetryData
+from rxotlp.errors import PipelineError
+from rxotlp.receipt import Receipt
+from rxotlp.schedulers import AsyncScheduler, SerialScheduler, SyncScheduler, VirtualScheduler
+
+__all__ = ["Pipeline", "Report"]
+
+DEFAULT_DRAIN_TIMEOUT = 10.0  # seconds; as long as OTLP exporters wait for an answer
+
+logger = logging.getLogger("rxotlp")
+
+_NOT_EXPORTED = failed("it reached the end of the pipeline and no exporter had taken it")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a pipeline leaves behind when it has stopped.
+
+    Attributes:
+        accounts: the books, at the end.
+        unbalanced: the accounts in which items are missing; empty unless rxotlp, or a stage
+            built on it, has a defect.
+        undelivered: items that were in flight at the drain's deadline.
+        seconds: how long the drain took.
+    """
+
+    accounts: list[Account]
+    unbalanced: list[Account]
+    undelivered: int
+    seconds: float
+
+
+class Pipeline:
+    """Runs a stream in the background of the caller.
+
+    Args:
+        stream: what to subscribe; its sources connect when the pipeline starts.
+        scheduler: where it runs. By default a SyncScheduler of its own in a `with` block,
+            and the running loop's AsyncScheduler in an `async with` block. A scheduler that
+            is given is not closed.
+        strict: an element without a receipt is an error instead of a warning.
+        drain_timeout: seconds that leaving the block waits for what is in flight.
+
+    Attributes:
+        error: what ended the stream, without its traceback (which would hold elements), or
+            None.
+        report: None until it has stopped.
+    """
+
+    def __init__(
+        self,
+        stream: Observable[Any],
+        *,
+        scheduler: SerialScheduler | None = None,
+        strict: bool = False,
+        drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+    ) -> None:
+        if not isinstance(stream, Observable):
+            raise TypeError(
+                f"Pipeline({stream!r}): expected an Observable, got {type(stream).__name__}"
+            )
+        if scheduler is not None and not isinstance(scheduler, SerialScheduler):
+            raise TypeError(
+                f"Pipeline(scheduler={scheduler!r}): expected a SyncScheduler, AsyncScheduler "
+                "or VirtualScheduler"
+            )
+        if not drain_timeout >= 0:
+            raise ValueError(f"Pipeline(drain_timeout={drain_timeout}): expected 0 or more seconds")
+        self._stream = stream
+        self._given = scheduler
+        self._scheduler: SerialScheduler | None = None
+        self._drain_timeout = drain_timeout
+        self._assembly = Assembly(Books(), strict=strict)
+        self._subscription = SingleAssignmentDisposable()
+        self._ended = threading.Event()
+        self._started = False
+        self._warned = False
+        self._on_end: list[Any] = []
+        self.error: Exception | None = None
+        self.report: Report | None = None
+
+    # -- looking --------------------------------------------------------------------------
+
+    @property
+    def books(self) -> Books:
+        """Every stage's counts, live."""
+        return self._assembly.books
+
+    @property
+    def rejected(self) -> Observable[Rejected]:
+        """What stages could not process, without receipts: for a dead-letter exporter."""
+        return self._assembly.rejected
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where its sources listen: `{"grpc": "127.0.0.1:4317", ...}`."""
+        found: dict[str, str] = {}
+        for source in self._assembly.sources:
+            found.update(getattr(source, "addresses", {}))
+        return found
+
+    @property
+    def scheduler(self) -> SerialScheduler:
+        """Where it runs.
+
+        Raises:
+            PipelineError: it has not been started.
+        """
+        if self._scheduler is None:
+            raise PipelineError("this pipeline has not been started")
+        return self._scheduler
+
+    @property
+    def running(self) -> bool:
+        """Started, and its stream has not ended."""
+        return self._started and self.report is None and not self._ended.is_set()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self.report else "running" if self._started else "not started"
+        return f"<Pipeline {state}, {len(self._assembly.sources)} sources>"
+
+    # -- running --------------------------------------------------------------------------
+
+    def __enter__(self) -> "Pipeline":
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> "Pipeline":
+        await self.astart()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.astop()
+
+    def start(self) -> None:
+        """Subscribe the stream and connect its sources.
+
+        Raises:
+            OSError: a source's address is taken or may not be used.
+            PipelineError: it was started before, or needs `async with`.
+        """
+        if isinstance(self._given, AsyncScheduler):
+            raise PipelineError(
+                "a pipeline on an AsyncScheduler is entered with `async with` (or astart())"
+            )
+        self._begin(self._given or SyncScheduler())
+        try:
+            self._connect()
+        except BaseException:
+            self._abandon()
+            raise
+
+    async def astart(self) -> None:
+        """As `start`, from a coroutine."""
+        if self._given is not None and not isinstance(self._given, AsyncScheduler):
+            await asyncio.to_thread(self.start)
+            return
+        self._begin(self._given or AsyncScheduler())
+        try:
+            for source in self._assembly.sources:
+                await _maybe(source, "aconnect", source.connect, self.scheduler)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the stream has ended by itself. False when `timeout` passed first.
+
+        Not for pipelines on an AsyncScheduler: use `await await_end()` there.
+        """
+        if isinstance(self._scheduler, VirtualScheduler):
+            self._scheduler.run()
+            return self._ended.is_set()
+        return self._ended.wait(timeout)
+
+    async def await_end(self) -> None:
+        """Wait until the stream has ended by itself."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        self._on_end.append(lambda: loop.call_soon_threadsafe(ended.set))
+        if not self._ended.is_set():
+            await ended.wait()
+
+    def stop(self, *, drain_timeout: float | None = None) -> Report:
+        """Drain and stop. Called again it only returns the report."""
+        if self.report is None:
+            began = time.monotonic()
+            timeout = self._drain_timeout if drain_timeout is None else drain_timeout
+            self._refuse()
+            if isinstance(self._scheduler, VirtualScheduler):
+                self._scheduler.run()
+            else:
+                done = threading.Event()
+                self._when_drained(done.set)
+                done.wait(timeout)
+            undelivered = self._cut_off()
+            for source in self._assembly.sources:
+                source.close()
+            for resource in self._assembly.resources:
+                resource.close()
+            if self._given is None and self._scheduler is not None:
+                self._scheduler.close()
+            self._finish(began, undelivered)
+        assert self.report is not None
+        return self.report
+
+    async def astop(self, *, drain_timeout: float | None = None) -> Report:
+        """As `stop`, from a coroutine."""
+        if not isinstance(self._scheduler, AsyncScheduler):
+            return await asyncio.to_thread(self.stop, drain_timeout=drain_timeout)
+        if self.report is None:
+            began = time.monotonic()
+            timeout = self._drain_timeout if drain_timeout is None else drain_timeout
+            self._refuse()
+            loop = asyncio.get_running_loop()
+            done = asyncio.Event()
+            self._when_drained(lambda: loop.call_soon_threadsafe(done.set))
+            try:
+                await asyncio.wait_for(done.wait(), timeout)
+            except TimeoutError:
+                logger.warning("the drain's deadline of %s s passed", timeout)
+            undelivered = self._cut_off()
+            for source in self._assembly.sources:
+                await _maybe(source, "aclose", source.close)
+            for resource in self._assembly.resources:
+                await _maybe(resource, "aclose", resource.close)
+            if self._given is None:
+                self._scheduler.close()
+            self._finish(began, undelivered)
+        assert self.report is not None
+        return self.report
+
+    # -- the steps ------------------------------------------------------------------------
+
+    def _begin(self, scheduler: SerialScheduler) -> None:
+        if self._started:
+            raise PipelineError("this pipeline was started before; make a new one")
+        self._started = True
+        self._scheduler = scheduler
+
+        def subscribe(_scheduler: abc.SchedulerBase, _state: Any) -> None:
+            with self._assembly:
+                self._subscription.disposable = self._stream.subscribe(
+                    self._on_next, self._on_error, self._on_completed, scheduler=scheduler
+                )
+
+        scheduler.schedule(subscribe)
+
+    def _connect(self) -> None:
+        for source in self._assembly.sources:
+            source.connect(self.scheduler)
+
+    def _on_next(self, value: Any) -> None:
+        if type(value) is TelemetryData and value._share is not None:
+            share = value._share
+            if not (share.claims or share.pending):
+                share.verdict(_NOT_EXPORTED)
+                if not self._warned:
+                    self._warned = True
+                    logger.warning(
+                        "telemetry reached the pipeline's end and no exporter had taken it; "
+                        "its senders are told to send again (end the stream with ops.export)"
+                    )
+
+    def _on_error(self, error: Exception) -> None:
+        # The traceback's frames hold elements, which could then never be let go of.
+        self.error = error.with_traceback(None)
+        logger.error("the stream ended with %s: %s", type(error).__name__, error)
+        self._end()
+
+    def _on_completed(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
+        for callback in self._on_end:
+            callback()
+
+    def _refuse(self) -> None:
+        for source in self._assembly.sources:
+            source.stop()
+
+    def _when_drained(self, done: Any) -> None:
+        """Call `done` once the stream has ended and every receipt is settled."""
+        open_receipts = [
+            receipt for source in self._assembly.sources for receipt in source.open_receipts()
+        ]
+        lock = threading.Lock()
+        left = len(open_receipts) + 1
+
+        def one_less(_receipt: Receipt | None = None) -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                last = left == 0
+            if last:
+                done()
+
+        for receipt in open_receipts:
+            receipt.on_settle(one_less)
+        ended = threading.Lock()
+
+        def stream_ended() -> None:
+            if ended.acquire(blocking=False):  # the end may be seen from both sides
+                one_less()
+
+        self._on_end.append(stream_ended)
+        if self._ended.is_set():
+            stream_ended()
+
+    def _cut_off(self) -> int:
+        """The drain is over: fail what is left. Returns the items that were left."""
+        undelivered = self.books.held
+        scheduler = self.scheduler
+        self._subscription.dispose()
+        for source in self._assembly.sources:
+            for receipt in source.open_receipts():
+                receipt.expire("the pipeline stopped before it was delivered")
+        if isinstance(scheduler, VirtualScheduler):
+            scheduler.run()
+        return undelivered
+
+    def _finish(self, began: float, undelivered: int) -> None:
+        unbalanced = self.books.unbalanced
+        if unbalanced:
+            logger.error("books do not balance: %s", "; ".join(map(str, unbalanced)))
+        self.report = Report(
+            self.books.snapshot(), unbalanced, undelivered, time.monotonic() - began
+        )
+
+    def _abandon(self) -> None:
+        self._subscription.dispose()
+        for source in self._assembly.sources:
+            source.close()
+        if self._given is None and self._scheduler is not None:
+            self._scheduler.close()
+
+
+async def _maybe(thing: Any, name: str, plain: Any, *arguments: Any) -> None:
+    """Await `thing`'s async method where it has one, else call the plain one."""
+    method = getattr(thing, name, None)
+    if method is not None:
+        await method(*arguments)
+    else:
+        plain(*arguments)
