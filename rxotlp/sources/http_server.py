@@ -1,0 +1,221 @@
+"""uvicorn's HTTP/1.1 protocol, mended where OTLP asks for more, and a server around it.
+
+What is mended:
+
+    malformed HTTP      answered with a google.rpc.Status in protobuf (uvicorn: plain text)
+    slow headers        408 after `header_timeout` from the connection's or request's first byte
+    stalled bodies      408 after `body_timeout` without a byte, unless we paused the reading
+    Upgrade             refused at once (uvicorn would wait for a body that never comes)
+
+One timer looks over all connections; a request that comes in one piece costs none. uvicorn's
+own `Server` is not used: it polls ten times a second and installs signal handlers.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from rxotlp.sources.addresses import format_address
+
+__all__ = ["HttpServer"]
+
+logger = logging.getLogger("rxotlp")
+
+BACKLOG = 2048
+KEEP_ALIVE = 75  # seconds; longer than clients usually keep an idle connection
+
+Body = Callable[[int, str], bytes]
+
+
+class _State(ServerState):
+    """What the connections of one server share."""
+
+    def __init__(self, status_body: Body) -> None:
+        super().__init__()
+        self.status_body = status_body
+        self.closing = False
+        self.gone = asyncio.Event()
+
+
+class _Protocol(HttpToolsProtocol):
+    """One connection; `since` is when it last made progress in what it is doing."""
+
+    server_state: _State
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A hint of uvicorn's to its own configuration; we log ourselves.
+        self.access_log = False
+        self.logger = logger
+        self.since = self.loop.time()
+        self.in_headers = False
+        self.in_body = False
+
+    @property
+    def peer(self) -> str:
+        """For log lines."""
+        return "an unknown peer" if self.client is None else format_address(*self.client[:2])
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.in_headers = True  # a connection that sends nothing at all counts as slow
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self.server_state.connections:
+            self.server_state.gone.set()
+
+    def data_received(self, data: bytes) -> None:
+        if not self.in_headers:
+            self.since = self.loop.time()
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if not self.in_headers:
+            self.in_headers = True
+            self.since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.in_headers = False
+        self.in_body = True
+        self.since = self.loop.time()
+        if self.server_state.closing:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.in_body = False
+
+    def check(self, now: float, header_timeout: float, body_timeout: float) -> None:
+        """Close the connection if its request does not get on."""
+        if self.transport.is_closing():
+            return
+        waited = now - self.since
+        if self.in_headers:
+            if waited >= header_timeout:
+                self.refuse(408, f"the request's headers were not complete after {waited:.1f} s")
+        elif self.in_body:
+            if self.flow.read_paused:  # our doing: the sender must not suffer for it
+                self.since = now
+            elif waited >= body_timeout:
+                self.refuse(408, f"the request's body stopped for {waited:.1f} s")
+        elif waited >= KEEP_ALIVE and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer what never became a whole request, and close the connection."""
+        cycle = self.cycle
+        if self.in_body:
+            turn = not (cycle.response_started or self.pipeline)
+            self.scope["state"]["refused"] = True  # what the application sees is our doing
+        else:
+            turn = cycle is None or cycle.response_complete
+        if turn:  # nothing is being answered before it
+            logger.warning("HTTP request from %s: %s", self.peer, message)
+            body = self.server_state.status_body(status, message)
+            self.transport.write(
+                b"%scontent-type: application/x-protobuf\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n%s"
+                % (STATUS_LINE[status], len(body), body)
+            )
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse(400, "malformed HTTP/1.1 request")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        # Called once the parser has stopped at an Upgrade header; a body would never come.
+        self.refuse(400, "the Upgrade header is not supported; send plain HTTP/1.1")
+
+
+class HttpServer:
+    """Serves an ASGI application on a bound socket, on the running loop.
+
+    Args:
+        app: the application.
+        status_body: an HTTP status and a text as an encoded google.rpc.Status.
+        header_timeout: seconds for a request's headers, more than 0.
+        body_timeout: seconds a body may make no progress, more than 0.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],
+        *,
+        status_body: Body,
+        header_timeout: float,
+        body_timeout: float,
+    ) -> None:
+        self._timeouts = (header_timeout, body_timeout)
+        self._period = min(header_timeout, body_timeout, 10.0) / 4
+        self._config = uvicorn.Config(
+            app,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+        )
+        self._config.load()
+        self._state = _State(status_body)
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self, bound: socket.socket) -> None:
+        """Listen on `bound`, which is closed with the server."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Protocol(self._config, self._state, {}, loop), sock=bound, backlog=BACKLOG
+        )
+        self._timer = loop.call_later(self._period, self._check, loop)
+
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for connection in list(self._state.connections):
+            assert isinstance(connection, _Protocol)
+            connection.check(now, *self._timeouts)
+        self._timer = loop.call_later(self._period, self._check, loop)
+
+    async def close(self, grace: float) -> None:
+        """Stop listening, let running requests be answered for `grace` seconds, then cut."""
+        state = self._state
+        if self._server is not None:
+            self._server.close()
+        state.closing = True
+        for connection in list(state.connections):
+            connection.shutdown()
+        await self._wait_until_gone(grace)
+        for task in list(state.tasks):
+            task.cancel()
+        if state.tasks:
+            await asyncio.wait(list(state.tasks), timeout=grace)
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await self._wait_until_gone(grace)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def _wait_until_gone(self, grace: float) -> None:
+        state = self._state
+        state.gone.clear()
+        if state.connections:
+            try:
+                await asyncio.wait_for(state.gone.wait(), grace)
+            except TimeoutError:
+                return
+        if state.tasks:
+            await asyncio.wait(list(state.tasks), timeout=grace)

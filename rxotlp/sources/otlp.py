@@ -1,0 +1,238 @@
+"""`sources.otlp()`: the OTLP receiver, gRPC and HTTP, as one hot stream.
+
+Both servers run as coroutines on the scheduler's loop: on an AsyncScheduler the pipeline's
+own, on a SyncScheduler its private one. Every sender's answer is what became of its data
+(see `reception`). HTTP needs the `[gateway]` extra; it is imported when it is used.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from reactivex import abc
+
+from rxotlp.admission import Admission
+from rxotlp.errors import PipelineError
+from rxotlp.sources.addresses import bind, format_address, parse_address
+from rxotlp.sources.base import Source, State
+from rxotlp.sources.otlp_grpc import GrpcServer
+from rxotlp.sources.otlp_http import HttpReceiver, status_body
+from rxotlp.sources.reception import Reception
+
+if TYPE_CHECKING:
+    from rxotlp.schedulers import SerialScheduler
+    from rxotlp.sources.http_server import HttpServer
+
+__all__ = ["OtlpSource", "otlp"]
+
+logger = logging.getLogger("rxotlp")
+
+DEFAULT_GRPC = "127.0.0.1:4317"  # OTLP specification, "OTLP/gRPC Default Port"
+DEFAULT_HTTP = "127.0.0.1:4318"  # OTLP specification, "OTLP/HTTP Default Port"
+DEFAULT_MAX_REQUEST_SIZE = 64 << 20  # bytes; what OTLP recommends as a limit
+GRACE = 1.0  # seconds in which the last answers must have left when everything is closed
+
+
+class OtlpSource(Source):
+    """The receiver; made by `otlp`.
+
+    Attributes:
+        addresses: "grpc" and "http" to "host:port", with the ports really taken; empty
+            while it is not connected.
+    """
+
+    def __init__(
+        self,
+        *,
+        grpc: str | None,
+        http: str | None,
+        validate: str,
+        max_request_size: int,
+        admission: Admission | None,
+        when_full: str,
+        ack_timeout: float | None,
+        headers: Sequence[str],
+        header_timeout: float,
+        body_timeout: float,
+        name: str | None,
+    ) -> None:
+        super().__init__(
+            name or "otlp", given=name is not None, admission=admission, ack_timeout=ack_timeout
+        )
+        if grpc is None and http is None:
+            raise ValueError("otlp(grpc=None, http=None): expected an address for one of them")
+        if validate not in ("full", "shape"):
+            raise ValueError(f"otlp(validate={validate!r}): expected 'full' or 'shape'")
+        if when_full not in ("wait", "reject"):
+            raise ValueError(f"otlp(when_full={when_full!r}): expected 'wait' or 'reject'")
+        if max_request_size < 1:
+            raise ValueError(f"otlp(max_request_size={max_request_size}): expected 1 byte or more")
+        for argument, seconds in (("header", header_timeout), ("body", body_timeout)):
+            if not seconds > 0:
+                raise ValueError(
+                    f"otlp({argument}_timeout={seconds}): expected more than 0 seconds"
+                )
+        if isinstance(headers, str):
+            raise TypeError(f"otlp(headers={headers!r}): expected a sequence of header names")
+        self._grpc = None if grpc is None else parse_address("otlp", "grpc", grpc)
+        self._http = None if http is None else parse_address("otlp", "http", http)
+        self._full = validate == "full"
+        self._wait = when_full == "wait"
+        self._max_request_size = max_request_size
+        self._headers = tuple(headers)
+        self._timeouts = (header_timeout, body_timeout)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._servers: list[GrpcServer | HttpServer] = []
+        self._closing: asyncio.Task[None] | None = None
+        self.addresses: dict[str, str] = {}
+
+    async def aconnect(self, scheduler: abc.SchedulerBase) -> None:
+        """As `connect`, from a coroutine on the scheduler's loop."""
+        ours = self._prepare(scheduler)
+        try:
+            await self._start(ours.loop)
+        except BaseException:
+            self.state = State.CLOSED
+            raise
+
+    async def aclose(self) -> None:
+        """As `close`, from a coroutine on the scheduler's loop; returns when it is done."""
+        self.close()
+        if self._closing is not None:
+            await self._closing
+
+    def _begin(self, scheduler: "SerialScheduler") -> None:
+        loop = scheduler.loop
+        if _is_current(loop):
+            raise PipelineError(
+                f"{self.name}: connect() would block the loop it runs on; use "
+                "`async with Pipeline(...)` or `await source.aconnect(scheduler)`"
+            )
+        if not loop.is_running():
+            raise PipelineError(
+                f"{self.name}: its scheduler's loop does not run; a receiver needs a SyncScheduler "
+                "or the AsyncScheduler of a running loop (virtual time has no sockets)"
+            )
+        asyncio.run_coroutine_threadsafe(self._start(loop), loop).result()
+
+    def _release(self) -> None:
+        loop = self._loop
+        if loop is None:
+            return
+        if _is_current(loop):
+            self._closing = loop.create_task(self._shut())
+        elif loop.is_running():
+            asyncio.run_coroutine_threadsafe(self._shut(), loop).result()
+
+    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._closing = None
+        reception = Reception(self, full=self._full, wait=self._wait)
+        bound: socket.socket | None = None
+        try:
+            if self._http is not None:
+                http = self._http_server(reception)
+                bound = bind(f"{self.name}: OTLP/HTTP", *self._http)
+                self._servers.append(http)
+                self.addresses["http"] = format_address(*bound.getsockname()[:2])
+                await http.start(bound)
+                bound = None  # it is the server's now
+            if self._grpc is not None:
+                server = GrpcServer(
+                    reception, max_request_size=self._max_request_size, headers=self._headers
+                )
+                self._servers.append(server)
+                self.addresses["grpc"] = await server.start(f"{self.name}: OTLP/gRPC", *self._grpc)
+        except BaseException:
+            if bound is not None:
+                bound.close()
+            await self._shut()
+            raise
+
+    def _http_server(self, reception: Reception) -> "HttpServer":
+        try:
+            from rxotlp.sources.http_server import HttpServer
+        except ImportError as error:
+            raise PipelineError(
+                f"{self.name}: OTLP/HTTP needs {error.name}: pip install 'rxotlp[gateway]', or "
+                "receive gRPC alone with otlp(http=None)"
+            ) from None
+        return HttpServer(
+            HttpReceiver(reception, max_request_size=self._max_request_size, headers=self._headers),
+            status_body=status_body,
+            header_timeout=self._timeouts[0],
+            body_timeout=self._timeouts[1],
+        )
+
+    async def _shut(self) -> None:
+        servers, self._servers = self._servers, []
+        self.addresses = {}
+        self._loop = None
+        results = await asyncio.gather(
+            *(server.close(GRACE) for server in servers), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                logger.error("%s: closing a server failed", self.name, exc_info=result)
+
+
+def otlp(
+    *,
+    grpc: str | None = DEFAULT_GRPC,
+    http: str | None = DEFAULT_HTTP,
+    validate: Literal["full", "shape"] = "full",
+    max_request_size: int = DEFAULT_MAX_REQUEST_SIZE,
+    admission: Admission | None = None,
+    when_full: Literal["wait", "reject"] = "wait",
+    ack_timeout: float | None = None,
+    headers: Sequence[str] = (),
+    header_timeout: float = 10.0,
+    body_timeout: float = 30.0,
+    name: str | None = None,
+) -> OtlpSource:
+    """Receive OTLP over gRPC and HTTP; each sender is answered by what happened to its data.
+
+    Args:
+        grpc: "host:port", or None for no gRPC. Port 0 takes a free one; see `addresses`.
+        http: likewise for HTTP, protobuf and JSON on one port.
+        validate: "full" checks every record and rejects the bad ones alone; "shape" only
+            counts items, for a hop that is trusted.
+        max_request_size: bytes a request may have, before and after decompression.
+        admission: bounds what is in flight; 64 MiB of its own by default.
+        when_full: "wait" delays senders while there is no credit, "reject" answers
+            retryable with a time.
+        ack_timeout: seconds after which a sender is answered whatever has become of its
+            data; None for its own deadline (10 s at most) less a margin.
+        headers: names of request headers that are copied into an element's metadata.
+        header_timeout: seconds in which an HTTP request's headers must have come.
+        body_timeout: seconds an HTTP request's body may make no progress.
+        name: in the books; "otlp" by default.
+
+    Returns:
+        A hot source. Its stream completes when its pipeline stops, and never fails.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    return OtlpSource(
+        grpc=grpc,
+        http=http,
+        validate=validate,
+        max_request_size=max_request_size,
+        admission=admission,
+        when_full=when_full,
+        ack_timeout=ack_timeout,
+        headers=headers,
+        header_timeout=header_timeout,
+        body_timeout=body_timeout,
+        name=name,
+    )
+
+
+def _is_current(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

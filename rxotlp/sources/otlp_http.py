@@ -1,0 +1,228 @@
+"""OTLP/HTTP: an ASGI application that reads a request, hands it over and writes the answer.
+
+Order of refusal: path, method, content type, content encoding, whether anybody listens,
+declared size, credit. All of that happens before a byte of the body is read; what is
+counted while it is read is the limit and, for bodies of undeclared size, the credit. A
+protobuf body goes through untouched; a JSON one is encoded as protobuf.
+
+Every 4xx and 5xx body is a google.rpc.Status in the request's content type, or in protobuf
+where the request's type is neither of OTLP's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from typing import Any
+
+from rxotlp._core import answers
+from rxotlp._core.answers import Answer
+from rxotlp.admission import Credit
+from rxotlp.errors import DecodeError, RefusedError
+from rxotlp.sources.addresses import format_address
+from rxotlp.sources.reception import Reception, log_bad
+from rxotlp.wire import compression, json
+from rxotlp.wire.signals import Signal
+
+__all__ = ["HttpReceiver", "status_body"]
+
+logger = logging.getLogger("rxotlp")
+
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+TYPES = {b"application/x-protobuf": PROTOBUF, b"application/json": JSON}
+SIGNALS = {signal.names.http_path: signal for signal in Signal}
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class _Refusal(Exception):
+    """Ends a request with an HTTP status that no outcome stands for."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        self.retry_after = retry_after
+
+
+class _Gone(Exception):
+    """The client has left half-way; nobody is there to be answered."""
+
+
+class HttpReceiver:
+    """The application.
+
+    Args:
+        reception: what takes the requests.
+        max_request_size: bytes, before and after decompression.
+        headers: names of request headers to copy into an element's metadata.
+    """
+
+    def __init__(
+        self, reception: Reception, *, max_request_size: int, headers: Collection[str]
+    ) -> None:
+        self._reception = reception
+        self._limit = max_request_size
+        self._headers = {name.lower().encode("latin-1"): name.lower() for name in headers}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        client = scope["client"]
+        peer = "an unknown peer" if client is None else format_address(client[0], client[1])
+        kind = PROTOBUF
+        extra: tuple[tuple[bytes, bytes], ...] = ()
+        try:
+            signal = _signal(scope)
+            headers = dict(scope["headers"])
+            kind = _content_type(headers)
+            status, more, body = answers.to_http(
+                signal, await self._serve(signal, kind, headers, receive, peer), kind
+            )
+            extra = tuple(more)
+        except _Refusal as refusal:
+            log_bad(f"HTTP request {scope['method']:.10} {scope['path']:.60}", peer, str(refusal))
+            status, extra = refusal.status, refusal.headers
+            body = status_body(status, str(refusal), kind)
+        except _Gone:
+            if not scope["state"].get("refused"):
+                log_bad(scope["path"], peer, "the client disconnected half-way through its body")
+            return
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-type", kind.encode()),
+                    (b"content-length", b"%d" % len(body)),
+                    *extra,
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    async def _serve(
+        self,
+        signal: Signal,
+        kind: str,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        peer: str,
+    ) -> Answer:
+        reception = self._reception
+        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower().strip()
+        if encoding not in compression.ENCODINGS:
+            raise _Refusal(
+                415,
+                f"content-encoding {encoding[:40]!r}: expected one of "
+                f"{', '.join(sorted(compression.ENCODINGS))}",
+            )
+        began = asyncio.get_running_loop().time()
+        seconds = reception.patience(None)
+        declared = _length(headers)
+        if declared is not None and declared > self._limit:
+            raise self._too_large(f"content-length {declared}")
+        credit: Credit | None = None
+        try:
+            reception.check_open()
+            credit = await reception.credit(declared or 0, seconds)
+            payload = await self._read(receive, credit, declared)
+            if encoding != "identity":
+                payload = compression.decompress(encoding, payload, self._limit)
+            if kind == JSON:
+                payload = json.decode(signal, payload).SerializeToString()
+        except DecodeError as error:
+            _release(credit)
+            log_bad(signal.value, peer, str(error))
+            return Answer.invalid(str(error))
+        except RefusedError as error:
+            _release(credit)
+            return _refused(signal, peer, error)
+        except BaseException:
+            _release(credit)
+            raise
+        metadata = {"peer": peer}
+        for raw, name in self._headers.items():
+            value = headers.get(raw)
+            if value is not None:
+                metadata[name] = value.decode("latin-1")
+        left = seconds - (asyncio.get_running_loop().time() - began)
+        try:
+            return await reception.receive(
+                signal, payload, credit=credit, seconds=left, peer=peer, metadata=metadata
+            )
+        except RefusedError as error:
+            return _refused(signal, peer, error)
+
+    async def _read(self, receive: Receive, credit: Credit, declared: int | None) -> bytes:
+        """The body; its chunks are joined once."""
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise _Gone
+            chunk = message["body"]
+            size += len(chunk)
+            if declared is None:
+                if size > self._limit:
+                    raise self._too_large("a body of undeclared length")
+                if size > credit.size:
+                    credit.resize(size)
+            chunks.append(chunk)
+            if not message["more_body"]:
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _too_large(self, what: str) -> _Refusal:
+        return _Refusal(413, f"{what}: more than the {self._limit} bytes a request may have")
+
+
+def status_body(status: int, message: str, kind: str = PROTOBUF) -> bytes:
+    """An HTTP status and a text as an encoded google.rpc.Status."""
+    return answers.status_body(status, message, kind)
+
+
+def _signal(scope: Scope) -> Signal:
+    signal = SIGNALS.get(scope["path"])
+    if signal is None:
+        raise _Refusal(404, f"no such path; expected one of {', '.join(sorted(SIGNALS))}")
+    if scope["method"] != "POST":
+        raise _Refusal(405, "expected POST", headers=((b"allow", b"POST"),))
+    return signal
+
+
+def _content_type(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(b"content-type", b"")
+    kind = TYPES.get(given)
+    if kind is None:  # parameters (a charset) and capitals are allowed, and rare
+        kind = TYPES.get(given.partition(b";")[0].strip().lower())
+    if kind is None:
+        name = given[:60].decode("latin-1")
+        raise _Refusal(415, f"content-type {name!r}: expected {PROTOBUF} or {JSON}")
+    return kind
+
+
+def _length(headers: Mapping[bytes, bytes]) -> int | None:
+    """The declared length; the parser has checked that it is a number."""
+    given = headers.get(b"content-length")
+    return None if given is None else int(given)
+
+
+def _release(credit: Credit | None) -> None:
+    if credit is not None:
+        credit.release()
+
+
+def _refused(signal: Signal, peer: str, error: RefusedError) -> Answer:
+    if error.permanent:
+        log_bad(signal.value, peer, str(error))
+        return Answer.too_large(str(error))
+    return Answer.unavailable(str(error), error.retry_after)
