@@ -275,7 +275,7 @@ def _spread(made: Any, processors: tuple[Processor, ...]) -> list[TelemetryData]
     for part in as_list(made):
         rest = iter(processors)
         for processor in rest:
-            part = processor(part)  # noqa: PLW2901
+            part = processor(part)
             if type(part) is not TelemetryData:
                 results += _spread(part, tuple(rest))
                 break
