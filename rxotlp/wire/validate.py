@@ -1,0 +1,303 @@
+"""What `validate="full"` checks: every byte of a request, and the ids in it.
+
+A good request costs one parse by protobuf and one pass over the ids (`wire.ids` has the
+rules), and comes back as the very bytes object it was. Only when that fails is the request
+taken apart, level by level:
+
+    record (span, point, ...)  rejected alone; the others stay byte for byte
+    metric, or its data        its points are rejected; if even they cannot be counted, as
+                               many as were found, at least 1
+    resource or scope with     its records are rejected, for nobody could say what they
+    an unreadable header       belong to
+    request, resource or scope DecodeError: nobody can say what or how much was sent, so
+    that cannot be cut up      nothing of it is kept
+
+A record is parsed within the levels around it, so that one which is nested too deeply only
+as a part of its request is found as well. Groups that lose their last record go too. What
+is kept is parsed once more at the end: a receiver never passes on what it could not read.
+
+Profiles: the dictionary is part of the request's own header, so a bad one is a
+DecodeError; a profile that refers to nothing is rejected alone.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError as ProtobufDecodeError
+from google.protobuf.message import Message
+
+from rxotlp.errors import DecodeError
+from rxotlp.wire.ids import count_good, find_bad_id
+from rxotlp.wire.profiles import Tables, check_dictionary, rewrite
+from rxotlp.wire.signals import Signal
+from rxotlp.wire.walker import Field, MalformedError, encode_field, find_fault, walk
+
+__all__ = ["Validated", "validate"]
+
+_LEVELS = {
+    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
+    # "data" is the oneof of a metric: one level, of which each member is a child.
+    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics", "data", "data_points"),
+    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
+    Signal.PROFILES: ("resource_profiles", "scope_profiles", "profiles"),
+}
+_METRIC = 3  # the depth at which a message is a metric; above are request, resource, scope
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A request without its bad records.
+
+    Attributes:
+        payload: the good records; the object that came in when all are good.
+        accepted: items in `payload`.
+        rejected: items that are not.
+        errors: what was wrong, in order; at most as many as were asked for.
+        error_count: all that was wrong.
+    """
+
+    payload: bytes
+    accepted: int
+    rejected: int = 0
+    errors: tuple[DecodeError, ...] = ()
+    error_count: int = 0
+
+
+def validate(signal: Signal, payload: bytes, *, max_errors: int = 10) -> Validated:
+    """Check a request and drop what is bad in it.
+
+    Args:
+        signal: whose request it is.
+        payload: the request as it came.
+        max_errors: how many errors are described, 1 or more; the others are counted.
+
+    Raises:
+        DecodeError: nothing of it can be kept, see the module's text.
+    """
+    if max_errors < 1:
+        raise ValueError(f"validate(max_errors={max_errors}): expected 1 or more")
+    try:
+        request = signal.names.request.FromString(payload)
+    except ProtobufDecodeError:
+        count = None
+    else:
+        count = count_good(signal, request)
+        if count is not None and signal is Signal.PROFILES and not _references_lead(request):
+            count = None
+    if count is not None:
+        return Validated(payload, count)
+    return _Salvage(signal, max_errors).run(payload)
+
+
+def _references_lead(request: Any) -> bool:
+    try:
+        tables = _check_dictionary(request)
+        for resource in request.resource_profiles:
+            rewrite(resource, tables, "resource_profiles")
+    except DecodeError:
+        return False  # the descent finds and names it
+    return True
+
+
+def _check_dictionary(request: Any) -> Tables:
+    for index, link in enumerate(request.dictionary.link_table):
+        fault = find_bad_id(Signal.LOGS, link)  # the rule is the same
+        if fault is not None:
+            path = f"dictionary.link_table[{index}].{fault[0]}"
+            raise DecodeError(f"{path}: {fault[1]}", path=path)
+    return check_dictionary(request.dictionary)
+
+
+class _Salvage:
+    """One descent through a request of which something is bad."""
+
+    __slots__ = ("_accepted", "_error_count", "_errors", "_levels", "_max_errors", "_rejected",
+                 "_signal", "_tables")  # fmt: skip
+
+    def __init__(self, signal: Signal, max_errors: int) -> None:
+        self._signal = signal
+        self._levels = _LEVELS[signal]
+        self._max_errors = max_errors
+        self._accepted = 0
+        self._rejected = 0
+        self._errors: list[DecodeError] = []
+        self._error_count = 0
+        self._tables: Tables = {}
+
+    def run(self, payload: bytes) -> Validated:
+        request = self._signal.names.request
+        descriptor: Any = request.DESCRIPTOR  # typed as either of two implementations
+        kept = self._group(payload, descriptor, [], "") or b""
+        try:
+            request.FromString(kept)
+        except ProtobufDecodeError as error:
+            names = self._signal.names
+            raise DecodeError(f"{names.item} request cannot be read: {error}") from None
+        return Validated(
+            kept, self._accepted, self._rejected, tuple(self._errors), self._error_count
+        )
+
+    def _group(
+        self, data: bytes, descriptor: Descriptor, tags: list[int], path: str
+    ) -> bytes | None:
+        """What can be kept of a request, resource, scope, metric or a metric's data.
+
+        Returns:
+            `data` itself when all of it, None when nothing.
+        """
+        depth = len(tags)
+        children = self._children(descriptor, depth)
+        try:
+            fields = _without_replaced(list(walk(data)), children)
+        except MalformedError as error:
+            if depth < _METRIC:
+                raise self._described(path, str(error)) from None
+            self._reject(path, str(error), max(1, self._count(data, descriptor, depth)))
+            return None
+        fault = self._header_fault(data, descriptor, tags, fields, path)
+        if fault is not None:
+            where = ".".join(filter(None, (path, fault[0])))
+            if depth == 0:
+                raise self._described(where, fault[1])
+            self._reject(where, fault[1], self._count(data, descriptor, depth))
+            return None
+        kept: list[bytes] = []
+        indexes = dict.fromkeys(children, 0)
+        left = had = 0
+        same = True
+        for field in fields:
+            whole = data[field.start : field.end]
+            if field.number not in children or not field.has_bytes:
+                kept.append(whole)
+                continue
+            had += 1
+            name = descriptor.fields_by_number[field.number].name
+            if children[field.number]:
+                name += f"[{indexes[field.number]}]"
+                indexes[field.number] += 1
+            inner = data[field.inner : field.end]
+            child = self._child(
+                inner, descriptor, [*tags, field.number], f"{path}.{name}" if path else name
+            )
+            if child is None:
+                same = False
+                continue
+            left += 1
+            if child is inner:
+                kept.append(whole)
+            else:
+                same = False
+                kept.append(encode_field(field.number, child))
+        if had and not left and depth:
+            return None
+        return data if same else b"".join(kept)
+
+    def _child(self, data: bytes, parent: Descriptor, tags: list[int], path: str) -> bytes | None:
+        descriptor = parent.fields_by_number[tags[-1]].message_type
+        assert descriptor is not None  # the levels are messages
+        if len(tags) < len(self._levels):
+            return self._group(data, descriptor, tags, path)
+        fault = self._record_fault(data, descriptor, tags, path)
+        if fault is None:
+            self._accepted += 1
+            return data
+        self._reject(f"{path}.{fault[0]}" if fault[0] else path, fault[1], 1)
+        return None
+
+    def _record_fault(
+        self, data: bytes, descriptor: Descriptor, tags: list[int], path: str
+    ) -> tuple[str, str] | None:
+        record = self._parsed(data, tags)
+        if record is None:
+            return find_fault(descriptor, data, depth=len(tags)) or ("", "cannot be read")
+        return find_bad_id(self._signal, record) or self._lost_reference(record, path)
+
+    def _header_fault(
+        self, data: bytes, descriptor: Descriptor, tags: list[int], fields: list[Field], path: str
+    ) -> tuple[str, str] | None:
+        """What is wrong with a group apart from its children."""
+        children = self._children(descriptor, len(tags))
+        header = b"".join(
+            data[field.start : field.end]
+            for field in fields
+            if field.number not in children or not field.has_bytes
+        )
+        group = self._parsed(header, tags)
+        if group is None:
+            return find_fault(descriptor, header, depth=len(tags)) or ("", "cannot be read")
+        if self._signal is Signal.PROFILES and not tags:
+            self._tables = _check_dictionary(group)
+            return None
+        return self._lost_reference(group, path)
+
+    def _lost_reference(self, message: Message, path: str) -> tuple[str, str] | None:
+        if self._signal is not Signal.PROFILES:
+            return None
+        try:
+            rewrite(message, self._tables, path)
+        except DecodeError as error:
+            where = error.path
+            return where.removeprefix(f"{path}."), str(error).removeprefix(f"{where}: ")
+        return None
+
+    def _parsed(self, data: bytes, tags: list[int]) -> Message | None:
+        """A message parsed within the levels around it."""
+        for tag in reversed(tags):
+            data = encode_field(tag, data)
+        try:
+            message: Any = self._signal.names.request.FromString(data)
+        except ProtobufDecodeError:
+            return None
+        for tag in tags:
+            field = message.DESCRIPTOR.fields_by_number[tag]
+            value = getattr(message, field.name)
+            message = value[0] if field.is_repeated else value
+        parsed: Message = message
+        return parsed
+
+    def _children(self, descriptor: Descriptor, depth: int) -> dict[int, bool]:
+        """The numbers of a group's child fields, and whether they are repeated."""
+        name = self._levels[depth]
+        if name in descriptor.oneofs_by_name:
+            return {field.number: False for field in descriptor.oneofs_by_name[name].fields}
+        return {descriptor.fields_by_name[name].number: True}
+
+    def _count(self, data: bytes, descriptor: Descriptor, depth: int) -> int:
+        """Records in a group that is rejected, as far as they can be counted."""
+        children = self._children(descriptor, depth)
+        count = 0
+        fields: list[Field] = []
+        with suppress(MalformedError):  # told already; what was found before counts
+            fields.extend(walk(data))
+        for field in _without_replaced(fields, children):
+            if field.number not in children or not field.has_bytes:
+                continue
+            child = descriptor.fields_by_number[field.number].message_type
+            if depth + 1 == len(self._levels):
+                count += 1
+            elif child is not None:
+                count += self._count(data[field.inner : field.end], child, depth + 1)
+        return count
+
+    def _reject(self, path: str, reason: str, items: int) -> None:
+        self._rejected += items
+        self._error_count += 1
+        if len(self._errors) < self._max_errors:
+            self._errors.append(self._described(path, reason))
+
+    def _described(self, path: str, reason: str) -> DecodeError:
+        return DecodeError(f"{path or 'the request'}: {reason}", path=path)
+
+
+def _without_replaced(fields: list[Field], children: dict[int, bool]) -> list[Field]:
+    """Fields without members of a oneof that a later, other member replaces.
+
+    Only the last member counts to a parser, so only its points were sent.
+    """
+    if len(children) == 1:
+        return fields
+    members = [(i, f.number) for i, f in enumerate(fields) if f.number in children and f.has_bytes]
+    cut = max((i for i, number in members if number != members[-1][1]), default=-1)
+    return [f for i, f in enumerate(fields) if i > cut or f.number not in children]
