@@ -144,8 +144,7 @@ class _Salvage:
     ) -> bytes | None:
         """What can be kept of a request, resource, scope, metric or a metric's data.
 
-        Returns:
-            `data` itself when all of it, None when nothing.
+        Only called when something in it is bad; None when all of it is.
         """
         depth = len(tags)
         children = self._children(descriptor, depth)
@@ -163,56 +162,86 @@ class _Salvage:
                 raise self._described(where, fault[1])
             self._reject(where, fault[1], self._count(data, descriptor, depth))
             return None
-        kept: list[bytes] = []
-        indexes = dict.fromkeys(children, 0)
-        left = had = 0
-        same = True
-        for field in fields:
-            whole = data[field.start : field.end]
-            if field.number not in children or not field.has_bytes:
-                kept.append(whole)
-                continue
-            had += 1
-            name = descriptor.fields_by_number[field.number].name
-            if children[field.number]:
-                name += f"[{indexes[field.number]}]"
-                indexes[field.number] += 1
-            inner = data[field.inner : field.end]
-            child = self._child(
-                inner, descriptor, [*tags, field.number], f"{path}.{name}" if path else name
-            )
-            if child is None:
-                same = False
-                continue
-            left += 1
-            if child is inner:
-                kept.append(whole)
-            else:
-                same = False
-                kept.append(encode_field(field.number, child))
-        if had and not left and depth:
+        named = self._named(fields, descriptor, children, path)
+        kept = self._sift(data, named, descriptor, tags)
+        if not kept and depth:
             return None
-        return data if same else b"".join(kept)
+        pieces = [
+            kept.get(field.start, b"")
+            if field.number in children and field.has_bytes
+            else data[field.start : field.end]
+            for field in fields
+        ]
+        return b"".join(pieces)
 
-    def _child(self, data: bytes, parent: Descriptor, tags: list[int], path: str) -> bytes | None:
-        descriptor = parent.fields_by_number[tags[-1]].message_type
-        assert descriptor is not None  # the levels are messages
+    def _named(
+        self, fields: list[Field], descriptor: Descriptor, children: dict[int, bool], path: str
+    ) -> list[tuple[Field, str]]:
+        """A group's children and the path to each of them."""
+        result: list[tuple[Field, str]] = []
+        for field in fields:
+            if field.number in children and field.has_bytes:
+                name = descriptor.fields_by_number[field.number].name
+                name = f"{path}.{name}" if path else name
+                if children[field.number]:
+                    name += f"[{len(result)}]"
+                result.append((field, name))
+        return result
+
+    def _sift(
+        self,
+        data: bytes,
+        children: list[tuple[Field, str]],
+        descriptor: Descriptor,
+        tags: list[int],
+    ) -> dict[int, bytes]:
+        """What can be kept of a group's children: by the place where each starts, its field.
+
+        Halves that are good as they are cost one parse, so one bad record among thousands
+        is found in a few of them.
+        """
+        if self._all_good(b"".join(data[f.start : f.end] for f, _ in children), tags):
+            return {f.start: data[f.start : f.end] for f, _ in children}
+        if len(children) > 1:
+            half = len(children) // 2
+            first = self._sift(data, children[:half], descriptor, tags)
+            return first | self._sift(data, children[half:], descriptor, tags)
+        field, path = children[0]
+        child = descriptor.fields_by_number[field.number].message_type
+        assert child is not None  # all levels are messages
+        inner = data[field.inner : field.end]
+        tags = [*tags, field.number]
         if len(tags) < len(self._levels):
-            return self._group(data, descriptor, tags, path)
-        fault = self._record_fault(data, descriptor, tags, path)
-        if fault is None:
-            self._accepted += 1
-            return data
+            kept = self._group(inner, child, tags, path)
+            return {} if kept is None else {field.start: encode_field(field.number, kept)}
+        fault = self._record_fault(inner, child, tags, path)
         self._reject(f"{path}.{fault[0]}" if fault[0] else path, fault[1], 1)
-        return None
+        return {}
+
+    def _all_good(self, data: bytes, tags: list[int]) -> bool:
+        """Count children of a group as accepted when nothing is wrong with any of them."""
+        request = self._framed(data, tags)
+        count = None if request is None else count_good(self._signal, request)
+        if count is None or not self._references_lead(request):
+            return False
+        self._accepted += count
+        return True
+
+    def _references_lead(self, request: Any) -> bool:
+        return self._signal is not Signal.PROFILES or not any(
+            self._lost_reference(resource, "resource_profiles")
+            for resource in request.resource_profiles
+        )
 
     def _record_fault(
         self, data: bytes, descriptor: Descriptor, tags: list[int], path: str
-    ) -> tuple[str, str] | None:
+    ) -> tuple[str, str]:
         record = self._parsed(data, tags)
         if record is None:
-            return find_fault(descriptor, data, depth=len(tags)) or ("", "cannot be read")
-        return find_bad_id(self._signal, record) or self._lost_reference(record, path)
+            fault = find_fault(descriptor, data, depth=len(tags))
+        else:
+            fault = find_bad_id(self._signal, record) or self._lost_reference(record, path)
+        return fault or ("", "cannot be read")
 
     def _header_fault(
         self, data: bytes, descriptor: Descriptor, tags: list[int], fields: list[Field], path: str
@@ -244,11 +273,8 @@ class _Salvage:
 
     def _parsed(self, data: bytes, tags: list[int]) -> Message | None:
         """A message parsed within the levels around it."""
-        for tag in reversed(tags):
-            data = encode_field(tag, data)
-        try:
-            message: Any = self._signal.names.request.FromString(data)
-        except ProtobufDecodeError:
+        message: Any = self._framed(data, tags)
+        if message is None:
             return None
         for tag in tags:
             field = message.DESCRIPTOR.fields_by_number[tag]
@@ -256,6 +282,15 @@ class _Salvage:
             message = value[0] if field.is_repeated else value
         parsed: Message = message
         return parsed
+
+    def _framed(self, data: bytes, tags: list[int]) -> Message | None:
+        """The request that holds nothing but `data`, within the levels of `tags`."""
+        for tag in reversed(tags):
+            data = encode_field(tag, data)
+        try:
+            return self._signal.names.request.FromString(data)
+        except ProtobufDecodeError:
+            return None
 
     def _children(self, descriptor: Descriptor, depth: int) -> dict[int, bool]:
         """The numbers of a group's child fields, and whether they are repeated."""
