@@ -1,0 +1,299 @@
+"""`OtlpHttp`: OTLP over HTTP/1.1, as protobuf or JSON.
+
+One attempt is one request on a pooled connection: the element's own bytes, written at once.
+Redirects are not followed (a header could be sent where nobody meant it to go), cookies
+are not kept, proxies are not looked for. What the status means is decided in
+`_core.statuses`; here is only the talking.
+"""
+
+import asyncio
+import base64
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+import aiohttp
+from aiohttp.payload import BytesPayload, Payload
+from multidict import CIMultiDict
+from reactivex import abc
+from yarl import URL
+
+from rxotlp._core import statuses
+from rxotlp._core.outcomes import FILTERED, Outcome, failed, rejected
+from rxotlp.data import TelemetryData
+from rxotlp.errors import DecodeError, RefusedError
+from rxotlp.exporters import portions, replies
+from rxotlp.exporters.base import Exporter
+from rxotlp.exporters.quiet import untraced
+from rxotlp.exporters.sessions import Sessions
+from rxotlp.exporters.targets import Arguments, Endpoint, Target
+from rxotlp.exporters.text import clean, user_agent
+from rxotlp.wire.compression import ENCODINGS, UnknownEncodingError, compress, decompress
+from rxotlp.wire.signals import Signal
+
+__all__ = ["OtlpHttp"]
+
+_CONTENT_TYPES = {"http/protobuf": statuses.PROTOBUF, "http/json": statuses.JSON}
+_LARGEST_RESPONSE = statuses.MAX_RESPONSE_BYTES
+
+# Above this, compressing takes longer than handing over to a thread and back.
+_COMPRESS_INLINE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """One signal's target, with everything prepared that is the same for each request."""
+
+    url: URL = field(repr=False)  # its query may hold a key
+    destination: str
+    headers: CIMultiDict[str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    content_type: str
+    encoding: str
+    timeout: aiohttp.ClientTimeout
+    ssl: object = field(repr=False)
+
+
+class OtlpHttp(Exporter):
+    """Sends each element as one OTLP/HTTP request.
+
+    Args:
+        endpoint: a base URL (`v1/traces` and so on are added), or a complete URL for each
+            signal. None takes everything that is not given here from OTEL_EXPORTER_OTLP_*;
+            with an endpoint the environment is not read.
+        headers: sent with each request; their values appear in no text of ours.
+        compression: "none", "gzip", "deflate" or, where the library is, "zstd".
+        timeout: seconds for one attempt, connecting included.
+        certificate: a file of certificates to trust instead of the system's.
+        client_certificate: a file with our own certificate, and `client_key` with its key.
+        protocol: "http/protobuf" or "http/json".
+        max_request_size: bytes before compression; what is larger is split (C8).
+        max_connections: open at most, 1 or more; further requests wait for one.
+        scheduler: see `Exporter`.
+
+    Raises:
+        ValueError: an argument or a variable that cannot be meant.
+        OSError: a certificate file that cannot be used.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint = None,
+        *,
+        headers: dict[str, str] | None = None,
+        compression: str | None = None,
+        timeout: float | None = None,
+        certificate: str | None = None,
+        client_certificate: str | None = None,
+        client_key: str | None = None,
+        protocol: Literal["http/protobuf", "http/json"] | None = None,
+        max_request_size: int = 64 * 1024 * 1024,
+        max_connections: int = 64,
+        scheduler: abc.SchedulerBase | None = None,
+    ) -> None:
+        super().__init__(scheduler=scheduler)
+        for name, value in (
+            ("max_request_size", max_request_size),
+            ("max_connections", max_connections),
+        ):
+            if value < 1:
+                raise ValueError(f"OtlpHttp({name}={value}): expected 1 or more")
+        arguments = Arguments(
+            call="OtlpHttp",
+            endpoint=endpoint,
+            headers=headers,
+            compression=compression,
+            timeout=timeout,
+            protocol=protocol,
+            insecure=None,
+            certificate=certificate,
+            client_certificate=client_certificate,
+            client_key=client_key,
+        )
+        arguments.check(
+            compressions=tuple(name for name in ENCODINGS if name != "identity"),
+            protocols=tuple(_CONTENT_TYPES),
+        )
+        self._limit = max_request_size
+        self._max_connections = max_connections
+        self._routes: dict[Signal, _Route] = {}
+        for signal in Signal:
+            target = arguments.target(signal, "http/protobuf")
+            if target is not None:
+                self._routes[signal] = _route(signal, target)
+        self.destination = ", ".join(
+            dict.fromkeys(route.url.authority for route in self._routes.values())
+        )
+        self._sessions = Sessions(self._open_session)
+
+    async def export(self, data: TelemetryData) -> Outcome:
+        """Make one attempt: one request, or as many as the size limit makes necessary."""
+        route = self._routes.get(data.signal)
+        if route is None:
+            return rejected(f"OtlpHttp: the endpoints name none for {data.signal.value}")
+        if not data.items:
+            return FILTERED  # C14: there is nothing to send
+
+        async def deliver(body: bytes, part: TelemetryData) -> Outcome:
+            return await self._post(route, body, part)
+
+        try:
+            with untraced():
+                return await portions.send(
+                    data,
+                    encode=_ENCODE[route.content_type],
+                    limit=self._limit,
+                    deliver=deliver,
+                    destination=route.destination,
+                )
+        except DecodeError as error:  # JSON or splitting, of bytes that nobody looked at yet
+            return rejected(f"{route.destination}: not sent: {clean(str(error))}")
+
+    def close(self) -> None:
+        self._sessions.close()
+
+    async def aclose(self) -> None:
+        await self._sessions.aclose()
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._max_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding"),
+        )
+
+    async def _post(self, route: _Route, body: bytes, data: TelemetryData) -> Outcome:
+        if route.encoding != "none":
+            if len(body) < _COMPRESS_INLINE:
+                body = compress(route.encoding, body)
+            else:
+                loop = asyncio.get_running_loop()
+                body = await loop.run_in_executor(None, compress, route.encoding, body)
+        try:
+            async with self._sessions.current().post(
+                route.url,
+                data=_Body(body, route.content_type),
+                headers=route.headers,
+                timeout=route.timeout,
+                ssl=route.ssl,  # type: ignore[arg-type]
+                allow_redirects=False,
+            ) as response:
+                return await _outcome(route, response, data)
+        except TimeoutError:
+            return failed(f"{route.destination} did not answer within {route.timeout.total:g} s")
+        except aiohttp.ClientConnectorError as error:
+            why = clean(str(error.os_error) or type(error.os_error).__name__)
+            return failed(f"{route.destination}: cannot connect: {why}")
+        except (aiohttp.ClientError, OSError) as error:
+            why = clean(str(error) or type(error).__name__, secrets=route.secrets)
+            return failed(f"{route.destination}: the connection broke: {why}")
+
+
+class _Body(BytesPayload):
+    """Bytes to be written as they are; aiohttp's own warns of large ones."""
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        Payload.__init__(self, body, content_type=content_type)
+        self._size = len(body)
+
+
+def _route(signal: Signal, target: Target) -> _Route:
+    url = URL(target.url)
+    if url.scheme not in ("http", "https") or not url.host:
+        shown = url.with_user(None).with_query(None) if url.host else url.scheme or "no scheme"
+        raise ValueError(
+            f"OtlpHttp(endpoint): {str(shown)!r} for {signal.value}: expected "
+            "http://HOST[:PORT] or https://HOST[:PORT]"
+        )
+    if not target.complete:
+        url = url.with_path(url.path.rstrip("/") + signal.names.http_path, keep_query=True)
+    content_type = _CONTENT_TYPES.get(target.protocol, _CONTENT_TYPES["http/protobuf"])
+    headers = CIMultiDict({"User-Agent": user_agent()})
+    headers.update(target.headers)
+    headers["Content-Type"] = content_type
+    if target.compression != "none":
+        headers["Content-Encoding"] = target.compression
+    secrets = (*target.secrets, *url.query.values())
+    if url.user is not None:
+        # aiohttp would do it, but refuses when there is an Authorization header as well.
+        basic = base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+        headers.setdefault("Authorization", f"Basic {basic}")
+        secrets += (basic, url.password or "")
+        url = url.with_user(None)
+    return _Route(
+        url=url,
+        destination=f"{url.host}:{url.port}{url.path}",
+        headers=headers,
+        secrets=secrets,
+        content_type=content_type,
+        encoding=target.compression,
+        timeout=aiohttp.ClientTimeout(total=target.timeout),
+        ssl=target.ssl_context() if url.scheme == "https" else True,
+    )
+
+
+def _encode_json(data: TelemetryData) -> bytes:
+    return data.to_json().encode()
+
+
+_ENCODE = {
+    statuses.PROTOBUF: TelemetryData.to_bytes,
+    statuses.JSON: _encode_json,
+}
+
+
+class _TooLong(Exception):
+    """The response is over the limit."""
+
+
+async def _outcome(route: _Route, response: aiohttp.ClientResponse, data: TelemetryData) -> Outcome:
+    """What an answer means for `data`."""
+    status = response.status
+    try:
+        body = await _read(response)
+    except _TooLong:
+        response.close()
+        return rejected(
+            f"{route.destination} answered {status} with more than {_LARGEST_RESPONSE} bytes; "
+            "not read"
+        )
+    except (DecodeError, UnknownEncodingError) as error:
+        response.close()
+        return rejected(f"{route.destination} answered {status} unreadably: {clean(str(error))}")
+    content_type = response.headers.get("Content-Type", route.content_type)
+    if 200 <= status < 300:
+        return replies.taken(route.destination, data.signal, body, content_type, route.secrets)
+    message, wait = replies.refused_message(body, content_type)
+    header = response.headers.get("Retry-After")
+    if header is not None:
+        wait = statuses.parse_retry_after(header, time.time())
+    return replies.refused(
+        route.destination,
+        str(status),
+        message,
+        retryable=statuses.http_retryable(status),
+        retry_after=wait,
+        secrets=route.secrets,
+    )
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, decompressed, as long as it stays within the limit."""
+    if (response.content_length or 0) > _LARGEST_RESPONSE:
+        raise _TooLong
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > _LARGEST_RESPONSE:
+            raise _TooLong
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if body and encoding != "identity":
+        try:
+            body = decompress(encoding, body, _LARGEST_RESPONSE)
+        except RefusedError as error:
+            raise _TooLong from error
+    return body

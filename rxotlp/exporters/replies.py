@@ -1,0 +1,77 @@
+"""What a backend's reply means for what was sent, over either transport.
+
+The decisions (what is retryable, how long to wait, what a partial success says) are
+`_core`'s; here they become outcomes with texts that name the destination.
+"""
+
+from collections.abc import Iterable
+
+from google.rpc.status_pb2 import Status
+
+from rxotlp._core import answers, statuses
+from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed, rejected
+from rxotlp.errors import DecodeError
+from rxotlp.exporters.text import clean
+from rxotlp.wire.signals import Signal
+
+__all__ = ["refused", "refused_message", "status_message", "taken"]
+
+
+def taken(
+    destination: str, signal: Signal, body: bytes, content_type: str, secrets: Iterable[str]
+) -> Outcome:
+    """The outcome of a success, which may be a partial one (C4)."""
+    if not body:
+        return DELIVERED
+    try:
+        count, message = answers.read_response(signal, body, content_type)
+    except DecodeError as error:
+        # It was taken, so sending it again would double it.
+        return Outcome(
+            Kind.DELIVERED,
+            warning=f"{destination} answered success unreadably: {clean(str(error))}",
+        )
+    text = clean(message, secrets=secrets)
+    if count > 0:
+        names = signal.names
+        noun = names.item if count == 1 else names.items
+        return rejected(f"{destination} rejected {count} {noun}: {text}", items=count)
+    return Outcome(Kind.DELIVERED, warning=f"{destination}: {text}") if text else DELIVERED
+
+
+def refused(
+    destination: str,
+    answer: str,
+    message: str,
+    *,
+    retryable: bool,
+    retry_after: float | None,
+    secrets: Iterable[str],
+) -> Outcome:
+    """The outcome of an error: `answer` is its code, `message` the backend's own words."""
+    text = clean(message, secrets=secrets)
+    reason = f"{destination} answered {answer}" + (f": {text}" if text else "")
+    return failed(reason, retry_after=retry_after) if retryable else rejected(reason)
+
+
+def refused_message(body: bytes, content_type: str) -> tuple[str, float | None]:
+    """What an HTTP error's body says, and the wait it asks for.
+
+    A body that is no Status (a proxy's, the Collector's plain text) is taken as text, and
+    one that is neither says nothing.
+    """
+    try:
+        status = statuses.decode_status(body, content_type)
+    except DecodeError:
+        try:
+            return body[:4096].decode(), None
+        except UnicodeDecodeError:
+            return "", None
+    return status_message(status), statuses.retry_delay(status)
+
+
+def status_message(status: Status) -> str:
+    """A Status in words: its message, or the first field it complains about."""
+    if status.message:
+        return status.message
+    return next((f"{path}: {what}" for path, what in statuses.violations(status)), "")
