@@ -26,6 +26,9 @@ from rxotlp.sources.addresses import format_address
 __all__ = ["HttpServer"]
 
 logger = logging.getLogger("rxotlp")
+# What uvicorn has to say; its warnings are about requests, and we have a line for each.
+uvicorn_logger = logging.getLogger("rxotlp.uvicorn")
+uvicorn_logger.setLevel(logging.ERROR)
 
 BACKLOG = 2048
 KEEP_ALIVE = 75  # seconds; longer than clients usually keep an idle connection
@@ -50,9 +53,8 @@ class _Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A hint of uvicorn's to its own configuration; we log ourselves.
         self.access_log = False
-        self.logger = logger
+        self.logger = uvicorn_logger
         self.since = self.loop.time()
         self.in_headers = False
         self.in_body = False
@@ -87,6 +89,10 @@ class _Protocol(HttpToolsProtocol):
         self.in_headers = False
         self.in_body = True
         self.since = self.loop.time()
+        if self.parser.should_upgrade():
+            # The parser stops here; the application refuses it, in its turn.
+            self.scope["state"]["upgrade"] = True
+            self.cycle.keep_alive = False
         if self.server_state.closing:
             self.cycle.keep_alive = False
 
@@ -132,8 +138,7 @@ class _Protocol(HttpToolsProtocol):
         self.refuse(400, "malformed HTTP/1.1 request")
 
     def _unsupported_upgrade_warning(self) -> None:
-        # Called once the parser has stopped at an Upgrade header; a body would never come.
-        self.refuse(400, "the Upgrade header is not supported; send plain HTTP/1.1")
+        """See on_headers_complete."""
 
 
 class HttpServer:

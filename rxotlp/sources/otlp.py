@@ -88,6 +88,17 @@ class OtlpSource(Source):
         self._closing: asyncio.Task[None] | None = None
         self.addresses: dict[str, str] = {}
 
+    def listen_on(self, *, grpc: str | None = None, http: str | None = None) -> None:
+        """Listen elsewhere the next time it connects; None keeps what it has.
+
+        Raises:
+            ValueError: an address that is none.
+        """
+        if grpc is not None:
+            self._grpc = parse_address("listen", "grpc", grpc)
+        if http is not None:
+            self._http = parse_address("listen", "http", http)
+
     async def aconnect(self, scheduler: abc.SchedulerBase) -> None:
         """As `connect`, from a coroutine on the scheduler's loop."""
         ours = self._prepare(scheduler)

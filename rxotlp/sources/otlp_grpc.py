@@ -14,11 +14,11 @@ from urllib.parse import unquote
 import grpc
 from grpc import aio
 
-from rxotlp._core import answers
-from rxotlp._core.answers import Answer
+from rxotlp._core.answers import SUCCESS, Answer, grpc_answer
+from rxotlp._core.statuses import DETAILS_KEY
 from rxotlp.errors import RefusedError
 from rxotlp.sources.addresses import format_address, probe
-from rxotlp.sources.reception import Reception, log_bad
+from rxotlp.sources.reception import Reception, refusal
 from rxotlp.wire.signals import Signal
 
 __all__ = ["GrpcServer"]
@@ -26,6 +26,7 @@ __all__ = ["GrpcServer"]
 logger = logging.getLogger("rxotlp")
 
 CONCURRENT_CALLS = 256  # a connection; further ones wait in the client, they do not fail
+CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Handler = Callable[[bytes, "_Context"], Awaitable[bytes]]
 
@@ -100,10 +101,14 @@ class GrpcServer(grpc.GenericRpcHandler):
     def _handler(self, signal: Signal) -> Handler:
         async def export(request: bytes, context: "_Context") -> bytes:
             answer = await self._serve(signal, request, context)
-            code, text, trailing = answers.to_grpc(answer)
-            if code is not grpc.StatusCode.OK:
-                await context.abort(code, text, trailing)
-            return answers.response(signal, answer).SerializeToString()
+            if answer is SUCCESS:  # the empty message
+                return b""
+            said = grpc_answer(signal, answer)
+            if said.status is not None:
+                details = said.status.SerializeToString()
+                await context.abort(CODES[said.code], said.message, ((DETAILS_KEY, details),))
+            assert said.response is not None
+            return said.response.SerializeToString()
 
         return export
 
@@ -125,10 +130,7 @@ class GrpcServer(grpc.GenericRpcHandler):
                 signal, request, credit=credit, seconds=seconds, peer=peer, metadata=metadata
             )
         except RefusedError as error:
-            if error.permanent:
-                log_bad(signal.value, peer, str(error))
-                return Answer.too_large(str(error))
-            return Answer.unavailable(str(error), error.retry_after)
+            return refusal(signal, peer, error)
 
 
 def _peer(peer: str) -> str:

@@ -14,12 +14,12 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
-from rxotlp._core import answers
-from rxotlp._core.answers import Answer
+from rxotlp._core.answers import SUCCESS, Answer, http_answer, http_error
+from rxotlp._core.statuses import JSON, PROTOBUF
 from rxotlp.admission import Credit
 from rxotlp.errors import DecodeError, RefusedError
 from rxotlp.sources.addresses import format_address
-from rxotlp.sources.reception import Reception, log_bad
+from rxotlp.sources.reception import Reception, log_bad, refusal, undecodable
 from rxotlp.wire import compression, json
 from rxotlp.wire.signals import Signal
 
@@ -27,10 +27,10 @@ __all__ = ["HttpReceiver", "status_body"]
 
 logger = logging.getLogger("rxotlp")
 
-PROTOBUF = "application/x-protobuf"
-JSON = "application/json"
-TYPES = {b"application/x-protobuf": PROTOBUF, b"application/json": JSON}
+TYPES = {kind.encode(): kind for kind in (PROTOBUF, JSON)}
 SIGNALS = {signal.names.http_path: signal for signal in Signal}
+# Full success is the same for every signal: an empty message.
+SUCCESSES = {kind: http_answer(Signal.TRACES, SUCCESS, kind) for kind in (PROTOBUF, JSON)}
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -46,12 +46,10 @@ class _Refusal(Exception):
         message: str,
         *,
         headers: tuple[tuple[bytes, bytes], ...] = (),
-        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers
-        self.retry_after = retry_after
 
 
 class _Gone(Exception):
@@ -84,29 +82,28 @@ class HttpReceiver:
             signal = _signal(scope)
             headers = dict(scope["headers"])
             kind = _content_type(headers)
-            status, more, body = answers.to_http(
-                signal, await self._serve(signal, kind, headers, receive, peer), kind
-            )
-            extra = tuple(more)
-        except _Refusal as refusal:
-            log_bad(f"HTTP request {scope['method']:.10} {scope['path']:.60}", peer, str(refusal))
-            status, extra = refusal.status, refusal.headers
-            body = status_body(status, str(refusal), kind)
+            if scope["state"].get("upgrade"):
+                raise _Refusal(400, "the Upgrade header is not supported; send plain HTTP/1.1")
+            answer = await self._serve(signal, kind, headers, receive, peer)
+            said = SUCCESSES[kind] if answer is SUCCESS else http_answer(signal, answer, kind)
+        except _Refusal as refused:
+            log_bad(f"HTTP request {scope['method']:.10} {scope['path']:.60}", peer, str(refused))
+            said, extra = http_error(refused.status, str(refused), kind), refused.headers
         except _Gone:
             if not scope["state"].get("refused"):
                 log_bad(scope["path"], peer, "the client disconnected half-way through its body")
             return
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (b"content-type", kind.encode()),
-                    (b"content-length", b"%d" % len(body)),
-                    *extra,
-                ],
-            }
-        )
+        except Exception:
+            logger.exception("a defect of ours; the request from %s is answered 500", peer)
+            said = http_error(500, "internal error", kind)
+        body = said.body
+        fields = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in said.headers.items()
+        ]
+        fields.append((b"content-length", b"%d" % len(body)))
+        fields += extra
+        await send({"type": "http.response.start", "status": said.status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
 
     async def _serve(
@@ -141,11 +138,10 @@ class HttpReceiver:
                 payload = json.decode(signal, payload).SerializeToString()
         except DecodeError as error:
             _release(credit)
-            log_bad(signal.value, peer, str(error))
-            return Answer.invalid(str(error))
+            return undecodable(signal, peer, error)
         except RefusedError as error:
             _release(credit)
-            return _refused(signal, peer, error)
+            return refusal(signal, peer, error)
         except BaseException:
             _release(credit)
             raise
@@ -160,7 +156,7 @@ class HttpReceiver:
                 signal, payload, credit=credit, seconds=left, peer=peer, metadata=metadata
             )
         except RefusedError as error:
-            return _refused(signal, peer, error)
+            return refusal(signal, peer, error)
 
     async def _read(self, receive: Receive, credit: Credit, declared: int | None) -> bytes:
         """The body; its chunks are joined once."""
@@ -185,9 +181,9 @@ class HttpReceiver:
         return _Refusal(413, f"{what}: more than the {self._limit} bytes a request may have")
 
 
-def status_body(status: int, message: str, kind: str = PROTOBUF) -> bytes:
+def status_body(status: int, message: str) -> bytes:
     """An HTTP status and a text as an encoded google.rpc.Status."""
-    return answers.status_body(status, message, kind)
+    return http_error(status, message, PROTOBUF).body
 
 
 def _signal(scope: Scope) -> Signal:
@@ -219,10 +215,3 @@ def _length(headers: Mapping[bytes, bytes]) -> int | None:
 def _release(credit: Credit | None) -> None:
     if credit is not None:
         credit.release()
-
-
-def _refused(signal: Signal, peer: str, error: RefusedError) -> Answer:
-    if error.permanent:
-        log_bad(signal.value, peer, str(error))
-        return Answer.too_large(str(error))
-    return Answer.unavailable(str(error), error.retry_after)

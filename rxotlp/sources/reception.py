@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from threading import get_ident
 
-from rxotlp._core.answers import Answer
+from rxotlp._core.answers import SUCCESS, Answer, AnswerKind
 from rxotlp._core.outcomes import Kind
 from rxotlp.admission import Credit
 from rxotlp.data import TelemetryData
@@ -24,7 +24,7 @@ from rxotlp.sources.deadlines import patience
 from rxotlp.wire.signals import Signal
 from rxotlp.wire.validate import Validated, validate
 
-__all__ = ["Reception"]
+__all__ = ["Reception", "log_bad", "refusal", "undecodable"]
 
 logger = logging.getLogger("rxotlp")
 
@@ -102,11 +102,13 @@ class Reception:
         source = self.source
         refused = 0
         fault = ""
+        faults: tuple[DecodeError, ...] = ()
         try:
             if self.full:
                 checked = validate(signal, payload)
                 payload, items, refused = checked.payload, checked.accepted, checked.rejected
                 if refused:
+                    faults = checked.errors
                     fault = _summary(checked)
                     source.book_rejected(refused)
                     log_bad(signal.value, peer, fault)
@@ -117,14 +119,13 @@ class Reception:
             credit.resize(len(payload), items=items)
         except DecodeError as error:
             credit.release()
-            log_bad(signal.value, peer, str(error))
-            return Answer.invalid(str(error))
+            return undecodable(signal, peer, error)
         except BaseException:
             credit.release()
             raise
         if not items:
             credit.release()
-            return Answer.invalid(fault) if refused else Answer.success()
+            return _invalid(fault, faults) if refused else SUCCESS
         reply = _Reply(asyncio.get_running_loop())
         receipt = source.admit(data, credit=credit, on_settle=reply, patience=max(seconds, 0.0))
         del data
@@ -145,25 +146,45 @@ def _summary(checked: Validated) -> str:
     return f"{text}; and {more} more" if more > 0 else text
 
 
+def refusal(signal: Signal, peer: str, error: RefusedError) -> Answer:
+    """What the sender of a request that was not admitted hears."""
+    if error.permanent:
+        log_bad(signal.value, peer, str(error))
+        return Answer(AnswerKind.EXHAUSTED, message=str(error))
+    return Answer(AnswerKind.UNAVAILABLE, message=str(error), retry_after=error.retry_after)
+
+
+def undecodable(signal: Signal, peer: str, error: DecodeError) -> Answer:
+    """What the sender of bytes that are no request hears."""
+    log_bad(signal.value, peer, str(error))
+    return _invalid(str(error), (error,))
+
+
+def _invalid(text: str, faults: tuple[DecodeError, ...]) -> Answer:
+    fields = tuple((error.path, str(error)) for error in faults) or (("", text),)
+    return Answer(AnswerKind.INVALID, message=text, bad_fields=fields)
+
+
 def _answer(receipt: Receipt, items: int, refused: int, fault: str) -> Answer:
     """What the sender hears about `items` that were admitted and `refused` that were not."""
     outcome = receipt.outcome
     assert outcome is not None
     if outcome.kind is Kind.FAILED:
-        return Answer.unavailable(outcome.reason, outcome.retry_after)
+        reason = outcome.reason or "not delivered"
+        return Answer(AnswerKind.UNAVAILABLE, message=reason, retry_after=outcome.retry_after)
     rejected = refused
     reasons = [fault] if refused else []
     if outcome.kind is Kind.REJECTED:
         rejected += receipt.rejected or items
-        reasons.append(outcome.reason)
+        reasons.append(outcome.reason or "rejected")
     if receipt.warning:
         reasons.append(receipt.warning)
+    if not reasons:
+        return SUCCESS
     text = "; ".join(reasons)
     if rejected >= items + refused:
-        return Answer.invalid(text)
-    if rejected or text:
-        return Answer.partial(rejected, text)
-    return Answer.success()
+        return _invalid(text, ())
+    return Answer(AnswerKind.PARTIAL, rejected, text)
 
 
 class _Grant:
