@@ -11,8 +11,9 @@ from typing import Any, Literal, TextIO, get_args
 
 from reactivex import abc
 
-from rxotlp._core.outcomes import DELIVERED, Outcome, failed
+from rxotlp._core.outcomes import DELIVERED, Outcome, failed, rejected
 from rxotlp.data import TelemetryData
+from rxotlp.errors import DecodeError
 from rxotlp.exporters.base import Exporter
 from rxotlp.wire.signals import Signal
 
@@ -48,7 +49,10 @@ class Console(Exporter):
 
     def export(self, data: TelemetryData) -> Outcome:
         """Write and flush; a stream that cannot be written to is a retryable failure."""
-        text = "".join(f"{line}\n" for line in self._lines(data))
+        try:
+            text = "".join(f"{line}\n" for line in self._lines(data))
+        except DecodeError as error:
+            return rejected(f"console: {_plain(error)}")
         stream = self._stream if self._stream is not None else sys.stdout
         try:
             with self._lock:

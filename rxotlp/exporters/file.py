@@ -56,10 +56,10 @@ class File(Exporter):
 
     def export(self, data: TelemetryData) -> Outcome:
         """Write one line; an OSError is a retryable failure and leaves no trace."""
-        if not data.items:
-            return FILTERED  # C14: there is nothing to send
         path = Path(self.destination.replace("{signal}", data.signal.value))
         try:
+            if not data.items:
+                return FILTERED  # C14: there is nothing to send
             line = data.to_json().encode() + b"\n"
         except DecodeError as error:
             return rejected(f"{path}: {clean(str(error))}")

@@ -19,8 +19,6 @@ from threading import Lock
 from urllib.parse import urlsplit
 
 import grpc
-from google.protobuf.message import DecodeError as ProtobufDecodeError
-from google.rpc.status_pb2 import Status
 from reactivex import abc
 
 from rxotlp._core import statuses
@@ -65,6 +63,9 @@ _OPTIONS = {
     "grpc.max_reconnect_backoff_ms": 5_000,
 }
 
+# gRPC's own ways to name a target ("gRPC Name Resolution").
+_NAMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:")
+
 # Kept, so that no finalizer touches what a fork inherited from its parent.
 _inherited: list[object] = []
 
@@ -87,8 +88,8 @@ class OtlpGrpc(Exporter):
     """Sends each element as one call of the signal's OTLP service.
 
     Args:
-        endpoint: `http://HOST:PORT` (plain), `https://HOST:PORT` (TLS), `HOST:PORT` (TLS
-            unless insecure=True) or one of them for each signal. None takes everything
+        endpoint: `http://HOST:PORT` (plain), `https://HOST:PORT` (TLS), `HOST:PORT` or `unix:PATH`
+            (TLS unless insecure=True), or one of them for each signal. None takes everything
             that is not given here from OTEL_EXPORTER_OTLP_*; with an endpoint the
             environment is not read.
         insecure: plain connections for endpoints without a scheme; a scheme decides itself.
@@ -136,13 +137,15 @@ class OtlpGrpc(Exporter):
             certificate=certificate,
             client_certificate=client_certificate,
             client_key=client_key,
+            compressions=tuple(_COMPRESSIONS),
+            protocols=("grpc",),
         )
-        arguments.check(compressions=tuple(_COMPRESSIONS)[1:], protocols=("grpc",))
+        arguments.check()
         self._limit = max_request_size
         self._options = list({**_OPTIONS, **(channel_options or {})}.items())
         self._routes: dict[Signal, _Route] = {}
         for signal in Signal:
-            target = arguments.target(signal, "grpc")
+            target = arguments.target(signal)
             if target is not None:
                 self._routes[signal] = _route(target)
         self.destination = ", ".join(
@@ -158,13 +161,13 @@ class OtlpGrpc(Exporter):
         route = self._routes.get(data.signal)
         if route is None:
             return rejected(f"OtlpGrpc: the endpoints name none for {data.signal.value}")
-        if not data.items:
-            return FILTERED  # C14: there is nothing to send
 
         async def deliver(body: bytes, part: TelemetryData) -> Outcome:
-            return await self._call(route, body, part.signal)
+            return await self._call(route, body, part)
 
         try:
+            if not data.items:
+                return FILTERED  # C14: there is nothing to send
             return await portions.send(
                 data,
                 encode=TelemetryData.to_bytes,
@@ -172,7 +175,7 @@ class OtlpGrpc(Exporter):
                 deliver=deliver,
                 destination=route.destination,
             )
-        except DecodeError as error:  # splitting bytes that nobody looked at yet
+        except DecodeError as error:  # bytes that nobody looked at before
             return rejected(f"{route.destination}: not sent: {clean(str(error))}")
 
     def close(self) -> None:
@@ -185,12 +188,12 @@ class OtlpGrpc(Exporter):
         for channel in channels.values():
             channel.close()
 
-    async def _call(self, route: _Route, body: bytes, signal: Signal) -> Outcome:
+    async def _call(self, route: _Route, body: bytes, data: TelemetryData) -> Outcome:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[None] = loop.create_future()
         try:
             with untraced():
-                call = self._method(signal, route).future(
+                call = self._method(data.signal, route).future(
                     body, timeout=route.timeout, metadata=route.metadata
                 )
         except ValueError as error:  # the channel was closed meanwhile
@@ -199,12 +202,12 @@ class OtlpGrpc(Exporter):
         try:
             await answer
         except asyncio.CancelledError:
-            call.cancel()
+            call.cancel()  # type: ignore[no-untyped-call]
             raise
         code = call.code()
         if code is grpc.StatusCode.OK:
             return replies.taken(
-                route.destination, signal, call.result(), statuses.PROTOBUF, route.secrets
+                route.destination, data, call.result(), statuses.PROTOBUF, route.secrets
             )
         return _refused(route, code, call)
 
@@ -220,7 +223,11 @@ class OtlpGrpc(Exporter):
                 channel = self._channels.get(key)
                 if channel is None:
                     channel = self._channels[key] = self._open(route)
-                method = self._methods[signal] = channel.unary_unary(signal.names.grpc_method)
+                method = self._methods[signal] = channel.unary_unary(
+                    signal.names.grpc_method,
+                    None,
+                    None,  # bytes in, bytes out
+                )
         return method
 
     def _open(self, route: _Route) -> grpc.Channel:
@@ -255,6 +262,8 @@ def _address(target: Target) -> tuple[str, bool]:
     """What gRPC is to connect to, and whether over TLS."""
     url = target.url
     scheme, found, _ = url.partition("://")
+    if url.startswith(_NAMES):
+        return url, not target.insecure
     if not found:
         host, _, port = url.rpartition(":")
         if not host or not port.isdecimal():
@@ -305,8 +314,8 @@ def _refused(route: _Route, code: grpc.StatusCode, call: grpc.Call) -> Outcome:
     for key, value in call.trailing_metadata() or ():
         if key == statuses.DETAILS_KEY and isinstance(value, bytes):
             try:
-                wait = statuses.retry_delay(Status.FromString(value))
-            except ProtobufDecodeError:
+                wait = statuses.retry_delay(statuses.decode_status(value, statuses.PROTOBUF))
+            except DecodeError:
                 logger.debug("%s sent unreadable error details", route.destination)
     number: int = code.value[0]
     return replies.refused(

@@ -109,16 +109,15 @@ class OtlpHttp(Exporter):
             certificate=certificate,
             client_certificate=client_certificate,
             client_key=client_key,
-        )
-        arguments.check(
-            compressions=tuple(name for name in ENCODINGS if name != "identity"),
+            compressions=("none", *(name for name in ENCODINGS if name != "identity")),
             protocols=tuple(_CONTENT_TYPES),
         )
+        arguments.check()
         self._limit = max_request_size
         self._max_connections = max_connections
         self._routes: dict[Signal, _Route] = {}
         for signal in Signal:
-            target = arguments.target(signal, "http/protobuf")
+            target = arguments.target(signal)
             if target is not None:
                 self._routes[signal] = _route(signal, target)
         self.destination = ", ".join(
@@ -131,13 +130,13 @@ class OtlpHttp(Exporter):
         route = self._routes.get(data.signal)
         if route is None:
             return rejected(f"OtlpHttp: the endpoints name none for {data.signal.value}")
-        if not data.items:
-            return FILTERED  # C14: there is nothing to send
 
         async def deliver(body: bytes, part: TelemetryData) -> Outcome:
             return await self._post(route, body, part)
 
         try:
+            if not data.items:
+                return FILTERED  # C14: there is nothing to send
             with untraced():
                 return await portions.send(
                     data,
@@ -146,7 +145,7 @@ class OtlpHttp(Exporter):
                     deliver=deliver,
                     destination=route.destination,
                 )
-        except DecodeError as error:  # JSON or splitting, of bytes that nobody looked at yet
+        except DecodeError as error:  # bytes that nobody looked at before
             return rejected(f"{route.destination}: not sent: {clean(str(error))}")
 
     def close(self) -> None:
@@ -208,7 +207,7 @@ def _route(signal: Signal, target: Target) -> _Route:
         )
     if not target.complete:
         url = url.with_path(url.path.rstrip("/") + signal.names.http_path, keep_query=True)
-    content_type = _CONTENT_TYPES.get(target.protocol, _CONTENT_TYPES["http/protobuf"])
+    content_type = _CONTENT_TYPES[target.protocol]
     headers = CIMultiDict({"User-Agent": user_agent()})
     headers.update(target.headers)
     headers["Content-Type"] = content_type
@@ -263,7 +262,7 @@ async def _outcome(route: _Route, response: aiohttp.ClientResponse, data: Teleme
         return rejected(f"{route.destination} answered {status} unreadably: {clean(str(error))}")
     content_type = response.headers.get("Content-Type", route.content_type)
     if 200 <= status < 300:
-        return replies.taken(route.destination, data.signal, body, content_type, route.secrets)
+        return replies.taken(route.destination, data, body, content_type, route.secrets)
     message, wait = replies.refused_message(body, content_type)
     header = response.headers.get("Retry-After")
     if header is not None:

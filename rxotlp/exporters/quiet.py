@@ -8,32 +8,32 @@ the current context. Where its API is not installed there is nothing to silence.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-try:
-    from opentelemetry import context as _context
-except ImportError:  # pragma: no cover - the API is there wherever the tests run
-    _context = None  # type: ignore[assignment]
-
 __all__ = ["untraced"]
 
-# The API's own keys, and the plain one that opentelemetry-instrumentation reads besides.
-_KEYS = (
-    getattr(_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
-    getattr(_context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation"),
-    "suppress_instrumentation",
-)
+try:
+    from opentelemetry import context
+except ImportError:
+    _KEYS: tuple[str, ...] = ()
+else:
+    # The API's own keys, and the plain one that opentelemetry-instrumentation reads besides.
+    _KEYS = (
+        context._SUPPRESS_INSTRUMENTATION_KEY,
+        context._SUPPRESS_HTTP_INSTRUMENTATION_KEY,
+        "suppress_instrumentation",
+    )
 
 
 @contextmanager
 def untraced() -> Iterator[None]:
     """Inside, OpenTelemetry's instrumentations leave clients alone."""
-    if _context is None:
+    if not _KEYS:
         yield
         return
-    silenced = _context.get_current()
+    silenced = context.get_current()
     for key in _KEYS:
-        silenced = _context.set_value(key, True, silenced)
-    token = _context.attach(silenced)
+        silenced = context.set_value(key, True, silenced)
+    token = context.attach(silenced)
     try:
         yield
     finally:
-        _context.detach(token)
+        context.detach(token)

@@ -6,21 +6,24 @@ The decisions (what is retryable, how long to wait, what a partial success says)
 
 from collections.abc import Iterable
 
-from google.rpc.status_pb2 import Status
-
 from rxotlp._core import answers, statuses
 from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed, rejected
+from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.exporters.text import clean
-from rxotlp.wire.signals import Signal
 
-__all__ = ["refused", "refused_message", "status_message", "taken"]
+__all__ = ["refused", "refused_message", "taken"]
 
 
 def taken(
-    destination: str, signal: Signal, body: bytes, content_type: str, secrets: Iterable[str]
+    destination: str,
+    data: TelemetryData,
+    body: bytes,
+    content_type: str,
+    secrets: Iterable[str],
 ) -> Outcome:
     """The outcome of a success, which may be a partial one (C4)."""
+    signal = data.signal
     if not body:
         return DELIVERED
     try:
@@ -33,6 +36,7 @@ def taken(
         )
     text = clean(message, secrets=secrets)
     if count > 0:
+        count = min(count, data.items)  # more than was sent would unbalance the books
         names = signal.names
         noun = names.item if count == 1 else names.items
         return rejected(f"{destination} rejected {count} {noun}: {text}", items=count)
@@ -67,11 +71,5 @@ def refused_message(body: bytes, content_type: str) -> tuple[str, float | None]:
             return body[:4096].decode(), None
         except UnicodeDecodeError:
             return "", None
-    return status_message(status), statuses.retry_delay(status)
-
-
-def status_message(status: Status) -> str:
-    """A Status in words: its message, or the first field it complains about."""
-    if status.message:
-        return status.message
-    return next((f"{path}: {what}" for path, what in statuses.violations(status)), "")
+    wrong = next((f"{path}: {what}" for path, what in statuses.violations(status)), "")
+    return status.message or wrong, statuses.retry_delay(status)

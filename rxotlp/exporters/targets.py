@@ -82,15 +82,17 @@ class Arguments:
     certificate: str | None
     client_certificate: str | None
     client_key: str | None
+    compressions: tuple[str, ...]  # what the transport knows, "none" first
+    protocols: tuple[str, ...]  # the same; the first is the default
 
-    def check(self, *, compressions: tuple[str, ...], protocols: tuple[str, ...]) -> None:
+    def check(self) -> None:
         """Raise ValueError or TypeError for what cannot be meant."""
         call = self.call
-        if self.compression is not None and self.compression not in ("none", *compressions):
-            expected = ", ".join(("none", *compressions))
+        if self.compression is not None and self.compression not in self.compressions:
+            expected = ", ".join(self.compressions)
             raise ValueError(f"{call}(compression={self.compression!r}): expected {expected}")
-        if self.protocol is not None and self.protocol not in protocols:
-            expected = ", ".join(protocols)
+        if self.protocol is not None and self.protocol not in self.protocols:
+            expected = ", ".join(self.protocols)
             raise ValueError(f"{call}(protocol={self.protocol!r}): expected {expected}")
         if self.timeout is not None and not 0 < self.timeout < float("inf"):
             raise ValueError(f"{call}(timeout={self.timeout}): expected seconds above 0")
@@ -102,7 +104,7 @@ class Arguments:
             if any(letter in value for letter in "\r\n\0"):
                 raise ValueError(f"{call}(headers[{name!r}]): a value may hold no line break")
 
-    def target(self, signal: Signal, default_protocol: str) -> Target | None:
+    def target(self, signal: Signal) -> Target | None:
         """Where `signal` goes; None when an endpoint mapping does not name it."""
         if self.endpoint is not None:
             given = self.endpoint
@@ -115,22 +117,40 @@ class Arguments:
                 headers=dict(self.headers or {}),
                 compression=self.compression or "none",
                 timeout=self.timeout if self.timeout is not None else DEFAULT_TIMEOUT,
-                protocol=self.protocol or default_protocol,
+                protocol=self.protocol or self.protocols[0],
                 insecure=self.insecure,
                 certificate=self.certificate,
                 client_certificate=self.client_certificate,
                 client_key=self.client_key,
             )
-        found = environment.settings(signal, self.protocol or default_protocol, os.environ)
+        found = self._from_environment(signal)
+        compression = self.compression or found.compression.replace("identity", "none")
+        if compression not in self.compressions:
+            raise ValueError(
+                f"{self.call}: OTEL_EXPORTER_OTLP_COMPRESSION={compression!r} for "
+                f"{signal.value}: expected {', '.join(self.compressions)}"
+            )
         return Target(
             url=found.endpoint,
             complete=True,
             headers=dict(found.headers if self.headers is None else self.headers),
-            compression=self.compression or found.compression or "none",
+            compression=compression,
             timeout=found.timeout if self.timeout is None else self.timeout,
-            protocol=self.protocol or found.protocol,
+            protocol=found.protocol,
             insecure=found.insecure if self.insecure is None else self.insecure,
             certificate=self.certificate or found.certificate,
             client_certificate=self.client_certificate or found.client_certificate,
             client_key=self.client_key or found.client_key,
         )
+
+    def _from_environment(self, signal: Signal) -> environment.OtlpSettings:
+        """The variables for `signal`; who chose the exporter has chosen the transport."""
+        default = self.protocol or self.protocols[0]
+        if self.protocol is None:
+            found = environment.settings(signal, default, os.environ)
+            if found.protocol in self.protocols:
+                return found
+        others = {
+            name: value for name, value in os.environ.items() if not name.endswith("_PROTOCOL")
+        }
+        return environment.settings(signal, default, others)

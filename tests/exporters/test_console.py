@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from rxotlp._core.outcomes import DELIVERED, Kind
 from rxotlp.data import TelemetryData
 from rxotlp.exporters import Console
+from rxotlp.wire.signals import Signal
 
 Make = Callable[..., TelemetryData]
 
@@ -68,6 +69,12 @@ def test_a_closed_stream_is_a_retryable_failure(spans: Make) -> None:
     stream = io.StringIO()
     stream.close()
     assert Console(stream).export(spans(1)).kind is Kind.FAILED
+
+
+def test_unreadable_bytes_are_rejected() -> None:
+    """An exporter never raises for what its element holds."""
+    data = TelemetryData.from_bytes(Signal.TRACES, b"\x0a\x02\x12\x05")
+    assert Console(io.StringIO()).export(data).kind is Kind.REJECTED
 
 
 def test_an_unknown_verbosity_is_refused() -> None:

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -10,8 +13,8 @@ import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
-from google.rpc.status_pb2 import Status
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
@@ -293,6 +296,30 @@ def test_the_environment_configures_it(
     assert server.calls[0].metadata["api-key"] == "a b"
 
 
+def test_the_environments_protocol_does_not_unmake_the_exporter(
+    server: Server, spans: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes OtlpGrpc has chosen gRPC, whatever PROTOCOL says for others."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.url)
+    assert export(OtlpGrpc(), spans(1)) == [DELIVERED]
+
+
+def test_a_compression_that_grpc_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable may be meant for HTTP exporters; sending plainly would surprise."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd")
+    with pytest.raises(ValueError, match=r"COMPRESSION='zstd'.*gzip"):
+        OtlpGrpc()
+
+
+def test_a_unix_socket_is_reached(spans: Make, tmp_path: Any) -> None:
+    """Agents beside us listen on one."""
+    path = f"unix:{tmp_path}/s"
+    with serve(address=path) as server:
+        assert export(OtlpGrpc(path, insecure=True), spans(1)) == [DELIVERED]
+        assert len(server.calls) == 1
+
+
 def test_an_endpoint_without_a_scheme_is_plain_when_told(server: Server, spans: Make) -> None:
     """`HOST:PORT` is gRPC's own way to write it; secure unless told otherwise."""
     address = f"127.0.0.1:{server.port}"
@@ -396,3 +423,42 @@ def test_close_leaves_no_thread_and_an_export_opens_again(server: Server, spans:
             break
         pause.wait(0.01)
     assert threading.active_count() <= before + 4
+
+
+def test_a_forked_child_opens_channels_of_its_own(server: Server) -> None:
+    """With gRPC's own fork support on; the parent's channel goes on working afterwards."""
+    program = f"""
+import asyncio, os, sys
+from rxotlp.data import TelemetryData
+from rxotlp.exporters import OtlpGrpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+request = trace_service_pb2.ExportTraceServiceRequest()
+request.resource_spans.add().scope_spans.add().spans.add(name="a")
+data = TelemetryData.from_message(request)
+exporter = OtlpGrpc({server.url!r})
+
+def delivered():
+    outcome = asyncio.run(exporter.export(data))
+    print(os.getpid(), outcome, file=sys.stderr)
+    return outcome.success
+
+assert delivered()
+child = os.fork()
+if not child:
+    os._exit(0 if delivered() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert delivered()
+exporter.close()
+"""
+    environment = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(server.calls) == 3

@@ -4,6 +4,7 @@ import asyncio
 import email.utils
 import gzip
 import logging
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from google.rpc.status_pb2 import Status
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from opentelemetry import context
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from rxotlp._core.outcomes import DELIVERED, FILTERED, Kind, Outcome
@@ -130,6 +132,14 @@ def test_c14_an_empty_request_is_not_sent(server: Server, spans: Make) -> None:
     assert server.requests == []
 
 
+def test_unreadable_bytes_are_rejected_and_not_sent(server: Server) -> None:
+    """An exporter never raises for what its element holds."""
+    data = TelemetryData.from_bytes(Signal.TRACES, b"\x0a\x02\x12\x05")
+    (outcome,) = export(OtlpHttp(server.url), data)
+    assert outcome.kind is Kind.REJECTED
+    assert server.requests == []
+
+
 def test_c11_one_connection_serves_request_after_request(server: Server, spans: Make) -> None:
     """C11: a connection a request would cost more than the request."""
     export(OtlpHttp(server.url), *(spans(1) for _ in range(5)))
@@ -153,6 +163,33 @@ def test_c1_requests_run_concurrently_up_to_the_connections(server: Server, span
 
     assert asyncio.run(main()) == [DELIVERED] * 6
     assert len({request.peer for request in server.requests}) == 3
+
+
+def test_a_request_leaves_in_one_write(spans: Make) -> None:
+    """Head and body in one packet where they fit: a second write can wait for an ACK."""
+    writes: list[int] = []
+
+    class Peer(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            writes.append(len(data))
+            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async def main() -> Outcome:
+        peer = await asyncio.get_running_loop().create_server(Peer, "127.0.0.1", 0)
+        exporter = OtlpHttp(f"http://127.0.0.1:{peer.sockets[0].getsockname()[1]}")
+        try:
+            return await exporter.export(spans(3))
+        finally:
+            await exporter.aclose()
+            peer.close()
+            await peer.wait_closed()
+
+    assert asyncio.run(main()) is DELIVERED
+    assert len(writes) == 1
 
 
 # -- what the answer means ----------------------------------------------------------------
@@ -221,6 +258,12 @@ def test_c4_partial_success_rejects_its_count(server: Server, spans: Make) -> No
     outcome = answered(server, Reply(body=partial(2, "too old")), spans(5))
     assert (outcome.kind, outcome.items) == (Kind.REJECTED, 2)
     assert "too old" in outcome.reason
+
+
+def test_c4_more_rejected_than_sent_counts_as_all(server: Server, spans: Make) -> None:
+    """A backend that miscounts must not unbalance our books."""
+    outcome = answered(server, Reply(body=partial(2**40, "all")), spans(5))
+    assert (outcome.kind, outcome.items) == (Kind.REJECTED, 5)
 
 
 def test_c4_a_warning_is_a_delivery_with_a_text(server: Server, spans: Make) -> None:
@@ -408,10 +451,23 @@ def test_arguments_win_over_the_environment(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
     export(OtlpHttp(compression="none", headers={"x": "y"}), spans(1))
-    (request,) = server.requests
+    export(OtlpHttp(protocol="http/protobuf"), spans(1))
+    request, binary = server.requests
     assert "content-encoding" not in request.headers
     assert request.headers["content-type"] == "application/json"
     assert request.headers["x"] == "y"
+    assert binary.headers["content-type"] == "application/x-protobuf"
+    assert binary.headers["content-encoding"] == "gzip"
+
+
+def test_the_environments_protocol_does_not_unmake_the_exporter(
+    server: Server, spans: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes OtlpHttp has chosen HTTP: paths are added though PROTOCOL says grpc."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.url)
+    assert export(OtlpHttp(), spans(1)) == [DELIVERED]
+    assert server.requests[0].path == "/v1/traces"
 
 
 def test_an_explicit_endpoint_gets_none_of_the_environments_headers(
@@ -557,10 +613,10 @@ def test_close_on_the_loop_itself_does_not_block_it(server: Server, spans: Make)
     assert not exporter._sessions._closing
 
 
-def test_exports_run_uninstrumented(server: Server, spans: Make) -> None:
+def test_exports_run_uninstrumented(
+    server: Server, spans: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pipeline that traced its own exports would feed itself for ever."""
-    from opentelemetry import context
-
     seen: list[object] = []
     exporter = OtlpHttp(server.url)
     original = exporter._post
@@ -574,7 +630,34 @@ def test_exports_run_uninstrumented(server: Server, spans: Make) -> None:
         seen.extend(context.get_value(key) for key in keys)
         return await original(*arguments)
 
-    exporter._post = post  # type: ignore[method-assign]
+    monkeypatch.setattr(exporter, "_post", post)
     export(exporter, spans(1))
     assert seen == [True, True, True]
     assert context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY) is None
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_opens_connections_of_its_own(server: Server, spans: Make) -> None:
+    """The inherited ones are the parent's: using or closing them would break its exports."""
+    exporter = OtlpHttp(server.url)
+    data = spans(1)
+
+    async def once() -> bool:
+        return await exporter.export(data) is DELIVERED
+
+    with asyncio.Runner() as runner:
+        assert runner.run(once())
+        child = os.fork()
+        if not child:
+            delivered = False
+            try:
+                delivered = asyncio.new_event_loop().run_until_complete(once())
+                exporter.close()
+            finally:
+                os._exit(0 if delivered else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert runner.run(once())
+        runner.run(exporter.aclose())
+    peers = [request.peer for request in server.requests]
+    assert len(peers) == 3
+    assert peers[0] == peers[2] != peers[1]

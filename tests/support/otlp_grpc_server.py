@@ -27,7 +27,9 @@ Script = Callable[[Call], bytes]
 class Server:
     """A running server; `script` answers bytes or uses `context.abort`."""
 
-    def __init__(self, script: Script, credentials: grpc.ServerCredentials | None) -> None:
+    def __init__(
+        self, script: Script, credentials: grpc.ServerCredentials | None, address: str
+    ) -> None:
         self.script = script
         self.calls: list[Call] = []
         self.release = threading.Event()  # for scripts that wait
@@ -35,10 +37,10 @@ class Server:
         self._server = grpc.server(self._pool, options=[("grpc.max_receive_message_length", -1)])
         self._server.add_generic_rpc_handlers((_Handler(self),))
         if credentials is None:
-            self.port = self._server.add_insecure_port("127.0.0.1:0")
+            self.port = self._server.add_insecure_port(address)
             self.url = f"http://127.0.0.1:{self.port}"
         else:
-            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+            self.port = self._server.add_secure_port(address, credentials)
             self.url = f"https://localhost:{self.port}"
         self._server.start()
 
@@ -49,7 +51,7 @@ class Server:
         self._pool.shutdown()
 
 
-class _Handler(grpc.GenericRpcHandler):
+class _Handler(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
     def __init__(self, owner: Server) -> None:
         self._owner = owner
 
@@ -69,10 +71,13 @@ class _Handler(grpc.GenericRpcHandler):
 
 @contextmanager
 def serve(
-    script: Script = lambda call: b"", *, credentials: grpc.ServerCredentials | None = None
+    script: Script = lambda call: b"",
+    *,
+    credentials: grpc.ServerCredentials | None = None,
+    address: str = "127.0.0.1:0",
 ) -> Iterator[Server]:
     """A server for the time of a `with` block."""
-    server = Server(script, credentials)
+    server = Server(script, credentials, address)
     try:
         yield server
     finally:
