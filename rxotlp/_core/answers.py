@@ -146,7 +146,7 @@ def from_outcome(outcome: Outcome, items: int) -> Answer:
     if outcome.kind is Kind.REJECTED:
         rejected = items if outcome.items is None else min(outcome.items, items)
         reason = outcome.reason or "rejected"
-        if rejected >= items:
+        if items and rejected >= items:
             return Answer(AnswerKind.INVALID, message=reason)
         return Answer(AnswerKind.PARTIAL, rejected, reason)
     if outcome.warning:
