@@ -41,11 +41,16 @@ def turn_for(*schedulers: abc.SchedulerBase | None) -> "Turn":
 class Turn:
     """The turn on a scheduler of ours."""
 
-    __slots__ = ("_serial", "inbox")
+    __slots__ = ("_serial", "inbox", "scheduler")
 
     def __init__(self, serial: SerialScheduler) -> None:
         self._serial = serial
+        self.scheduler: abc.SchedulerBase = serial
         self.inbox: Inbox = serial.inbox
+
+    def seconds(self) -> float:
+        """The scheduler's clock, in seconds; only differences mean anything."""
+        return self.scheduler.now.timestamp()
 
     def enter(self, action: Callable[[], object]) -> None:
         """Run `action` in the turn: now if it is ours, else as soon as it is."""
@@ -82,12 +87,12 @@ class Turn:
 class _ForeignTurn(Turn):
     """The turn on a scheduler that may run two actions at once."""
 
-    __slots__ = ("_owner", "_scheduler", "_turn", "_waiting")
+    __slots__ = ("_owner", "_turn", "_waiting")
 
     def __init__(self, scheduler: abc.SchedulerBase) -> None:
         super().__init__(default_scheduler())
         self.inbox = default_inbox()
-        self._scheduler = scheduler
+        self.scheduler = scheduler
         self._waiting: deque[Callable[[], object]] = deque()
         self._turn = threading.Lock()
         self._owner = 0
@@ -121,12 +126,12 @@ class _ForeignTurn(Turn):
             del action
 
     def later(self, seconds: float, action: Callable[[], object]) -> abc.DisposableBase:
-        return self._scheduler.schedule_relative(
+        return self.scheduler.schedule_relative(
             seconds, lambda _scheduler, _state: _no_disposable(lambda: self.enter(action))
         )
 
     def post(self, action: Callable[[], object]) -> None:
-        self._scheduler.schedule(
+        self.scheduler.schedule(
             lambda _scheduler, _state: _no_disposable(lambda: self.enter(action))
         )
 

@@ -66,7 +66,7 @@ def export(
     ```
     export(exporter, max_concurrent=2)        b takes one second, the others four
         source  -a-b-c-----|
-        result  ----B-A---C|          a Delivery each, as they are done
+        result  ----BA---C-|          a Delivery each, as they are done
     ```
 
     Args:

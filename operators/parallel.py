@@ -44,7 +44,7 @@ def parallel(
     ```
     parallel(lookup, max_concurrent=2)        b takes one second, the others four
         source  -a-b-c-----|
-        result  ----B-A---C|
+        result  ----BA---C-|
     ```
 
     Args:

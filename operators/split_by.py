@@ -23,7 +23,7 @@ def split_by(
     ```
     split_by("service.name")
         source  -a---b-|
-        result  -(xy)-b-|          a held two services' spans
+        result  -(xy)b-|          a=x+y, two services' spans
     ```
 
     Args:

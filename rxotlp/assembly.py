@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from reactivex import abc
-
 from reactivex.subject import Subject
 
 from rxotlp.books import Books

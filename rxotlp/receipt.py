@@ -32,8 +32,8 @@ logger = logging.getLogger("rxotlp")
 _settling = threading.Lock()
 
 
-class Receipt:
-    """What became of one admitted element.
+class Receipt(shares.Share):
+    """What became of one admitted element; the first share of it.
 
     Args:
         inbox: where deaths of its elements are handled: a scheduler's inbox; by default
@@ -46,24 +46,17 @@ class Receipt:
 
     Attributes:
         outcome: None until settled. With a rejection `rejected` says how many items.
-        rejected: items refused for good.
-        warning: a text for the sender although nothing was rejected, or "".
-        withdrawn: the sender has been told to send again; what was not sent must not be.
+        withdrawn: the sender has been told to send again; what was not sent yet must
+            not be sent any more.
         lingered: something still held the element when the answer was due.
     """
 
-    __slots__ = (
-        "_callbacks",
-        "_root",
-        "credit",
-        "inbox",
-        "lingered",
-        "outcome",
-        "position",
-        "rejected",
-        "warning",
-        "withdrawn",
-    )
+    __slots__ = ("_callbacks", "credit", "outcome")
+
+    # As in `Share`: what few receipts need.
+    position: object = None
+    withdrawn: bool = False
+    lingered: bool = False
 
     def __init__(
         self,
@@ -73,57 +66,65 @@ class Receipt:
         position: object = None,
         credit: "Credit | None" = None,
     ) -> None:
-        self.inbox = inbox if inbox is not None else default_inbox()
-        self._callbacks = None if on_settle is None else [on_settle]
-        self.position = position
+        super().__init__(-1, (), None, default_inbox() if inbox is None else inbox)
+        self._callbacks = on_settle
         self.credit = credit
-        self._root: shares.Share | None = None
         self.outcome: Outcome | None = None
-        self.rejected = 0
-        self.warning = ""
-        self.withdrawn = False
-        self.lingered = False
+        if position is not None:
+            self.position = position
+
+    @property
+    def sender(self) -> "Receipt":
+        """Itself."""
+        return self
 
     def attach(self, data: "TelemetryData") -> "TelemetryData":
-        """The element to send in: the same data, with this receipt's first share.
+        """The element to send in: the same data, with this receipt.
 
         Raises:
             ValueError: the receipt has an element already.
         """
-        if self._root is not None:
+        if self.items >= 0:
             raise ValueError("Receipt.attach(): this receipt has its element already")
-        self._root = root = shares.Share(data.items, self, self, self.inbox)
-        return data._with_share(root)
+        self.items = data.items
+        return data._with_share(self)
+
+    @property
+    def rejected(self) -> int:
+        """Items refused for good."""
+        return self.refused
 
     def on_settle(self, callback: "Callable[[Receipt], object]") -> None:
         """Call `callback` with the receipt when it settles, or now if it has."""
         with _settling:
             if self.outcome is None:
-                if self._callbacks is None:
-                    self._callbacks = [callback]
-                else:
-                    self._callbacks.append(callback)
+                first = self._callbacks
+                self._callbacks = callback if first is None else _both(first, callback)
                 return
         callback(self)
 
-    def settle(self, outcome: Outcome, *, rejected: int = 0, warning: str = "") -> bool:
+    def settle(self, outcome: Outcome) -> bool:
         """Settle it. The first call counts; False says that it came too late."""
         with _settling:
             if self.outcome is not None:
                 return False
             self.outcome = outcome
-            callbacks, self._callbacks = self._callbacks, None
-        self.rejected = rejected
-        self.warning = warning
-        credit, self.credit = self.credit, None
+            callback = self._callbacks
+            self._callbacks = None
+        credit = self.credit
         if credit is not None:
+            self.credit = None
             credit.release()
-        for callback in callbacks or ():
+        if callback is not None:
             try:
                 callback(self)
             except Exception:
                 logger.exception("a receipt's on_settle callback raised; its sender may wait")
         return True
+
+    def _resolved(self) -> None:
+        self.__dict__.pop("children", None)
+        self.settle(self.worst)
 
     @property
     def settled(self) -> bool:
@@ -139,14 +140,13 @@ class Receipt:
         """
         if self.outcome is not None:
             return
-        root = self._root
-        if root is not None and not shares.unaccounted(root):
+        if self.items >= 0 and not shares.unaccounted(self):
             self.lingered = True
             if logger.isEnabledFor(logging.WARNING):
                 logger.warning(
-                    "an element lingered past its deadline, held by: %s", ", ".join(holders(root))
+                    "an element lingered past its deadline, held by: %s", ", ".join(holders(self))
                 )
-            shares.force(root)
+            shares.force(self)
             return
         self.withdrawn = True
         self.settle(failed(reason))
@@ -155,6 +155,20 @@ class Receipt:
         outcome = self.outcome
         state = "open" if outcome is None else outcome.kind.name.lower()
         return f"<Receipt {state}{'' if self.position is None else f' at {self.position!r}'}>"
+
+
+def _both(
+    first: "Callable[[Receipt], object]", second: "Callable[[Receipt], object]"
+) -> "Callable[[Receipt], object]":
+    """Both callbacks, whatever the first does."""
+
+    def call(receipt: Receipt) -> None:
+        try:
+            first(receipt)
+        finally:
+            second(receipt)
+
+    return call
 
 
 def transfer(data: "TelemetryData", receipt: Receipt) -> "TelemetryData":

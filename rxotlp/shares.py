@@ -1,8 +1,8 @@
 """Shares: who is still responsible for which part of a request.
 
-A source's receipt begins with one share. Every element holds a share; what is made from
-an element holds a child share, so a request is a tree (a graph, once batches join
-several), and a receipt settles when its root resolves. A share resolves when
+A source's receipt is the first share. Every element holds a share; what is made from an
+element holds a child share, so a request is a tree (a graph, once batches join several),
+and a receipt settles when it resolves. A share resolves when
 
     its element can no longer be reached    (CPython's reference count says so)
     every claim on it is reported           (an exporter's, or a stage's verdict)
@@ -17,7 +17,12 @@ and that has no child was lost, and the only question is whether on purpose:
 
 Finalizers run between any two instructions, so `element_died` only sets attributes,
 appends to a list or puts into an inbox; everything else happens in the owner's turn.
-The one lock here guards the graph and is never held while anybody else's code runs.
+
+Thread safety without a lock on the way of success: CPython with the GIL switches threads
+only at calls, at backward jumps and where a function begins, so `x.n += 1` and "test a
+flag, then set it" are whole when no call stands between. What needs calls (folding in an
+outcome that is no success, walking the graph) takes the lock, which is never held while
+anybody else's code runs.
 
 Between two stages of ours an element is on the *edge* of the last stage it left. What
 native operators remove, copy or make there is booked on that edge (see `books`).
@@ -41,7 +46,16 @@ __all__ = ["NEUTRAL_TEXT", "Claim", "Share"]
 # What a sender hears about a batch that carried others' data too: never theirs.
 NEUTRAL_TEXT = "a batch that carried some of this request was rejected in part by its destination"
 
-_lock = threading.Lock()
+# A share's flags.
+TOUCHED = 1  # claimed, judged or with a child, at any time
+DEAD = 2  # its element was finalized
+IN_TIME = 4  # ... inside the emission that brought it
+GONE = 8  # dead and booked, or replaced by its parts
+RESOLVED = 16
+BROKEN = 32  # an observer was closed, or raised, while it had the element
+TAKEN = 64  # a stage has taken it since it was last emitted
+
+lock = threading.Lock()
 
 
 class Share:
@@ -49,83 +63,77 @@ class Share:
 
     Attributes:
         items: items the element carried when the share was made.
-        sender: the one receipt behind it, or None when several requests were joined.
+        parents: the shares it was made from; empty for a receipt.
         inbox: where its death is handled.
+        flags: see the constants above.
+        claims: claims not yet reported.
+        pending: children not yet resolved.
+        worst: the worst outcome so far.
+        thread: the thread on which an emission of it is under way, or 0.
         edge: the book of the last stage that emitted it.
-        taken: whether a stage has taken it since.
+        now: the book of the stage whose emission of it is under way.
     """
 
     __slots__ = (
-        "active",
-        "alive",
-        "broken",
-        "carrier",
-        "children",
+        "__dict__",
+        "_sender",
         "claims",
-        "dead",
         "edge",
-        "in_time",
+        "flags",
         "inbox",
         "items",
         "now",
-        "origin",
-        "orphans",
-        "others",
+        "parents",
         "pending",
-        "refused",
-        "resolved",
-        "sender",
-        "taken",
         "thread",
-        "touched",
-        "warning",
         "worst",
     )
 
+    # What few shares ever need costs the others nothing: it lives in the instance's dict.
+    children: "list[Share] | None" = None
+    refused: int = 0  # items rejected
+    warning: str = ""
+    carrier: "Share | None" = None  # it was made inside this share's emission
+    orphans: "list[Share] | None" = None  # made and died inside this share's emission
+    others: "list[Book] | None" = None  # further edges it was left on
+
     def __init__(
-        self,
-        items: int,
-        origin: "Receipt | tuple[Share, ...]",
-        sender: "Receipt | None",
-        inbox: Inbox,
+        self, items: int, parents: "tuple[Share, ...]", sender: "Receipt | None", inbox: Inbox
     ) -> None:
         self.items = items
-        self.origin = origin
-        self.sender = sender
+        self.parents = parents
+        self._sender = sender
         self.inbox = inbox
-        # The graph. A share is alive until its element dies or its parts replace it.
-        self.alive = True
-        self.resolved = False
-        self.touched = False  # claimed, judged or with a child, at any time
+        self.flags = 0
         self.claims = 0
-        self.pending = 0  # children not yet resolved
-        self.children: list[Share] | None = None
+        self.pending = 0
         self.worst = DELIVERED
-        self.refused = 0  # items rejected
-        self.warning = ""
-        # The emission that brings it: `carrier` is the share whose emission that is.
-        self.carrier: Share | None = None
-        self.active = 0  # emissions under way
         self.thread = 0
-        self.broken = False  # an observer was closed, or raised, while it had the element
-        self.dead = False
-        self.in_time = False
-        self.orphans: list[Share] | None = None  # died inside this share's emission
-        # The edge it is on.
         self.edge: Book | None = None
-        self.now: Book | None = None  # whose emission is under way
-        self.taken = False
-        self.others: list[Book] | None = None  # further edges it was left on
+        self.now: Book | None = None
+
+    @property
+    def sender(self) -> "Receipt | None":
+        """The one receipt behind it, or None when several requests were joined."""
+        return self._sender
 
     # -- making more of them ----------------------------------------------------------
 
     def child(self, items: int) -> "Share":
         """A share for an element made from this one; this one stays responsible too."""
         made = Share(items, (self,), self.sender, self.inbox)
-        made.carrier = local.top
-        with _lock:
+        if local.top is not None:
+            made.carrier = local.top
+        with lock:
             self._add(made)
-        self._replace_on_edge(made)
+        # Native code between two stages made something of it: the child stands there now.
+        made.edge = edge = self.edge
+        if self.flags & TAKEN:  # in a stage of ours, which books what it makes; or a copy
+            made.flags = TAKEN
+        else:
+            self.flags |= TAKEN
+            if edge is not None:
+                edge.edge_changed(self.items, items)
         return made
 
     def split(self, counts: Sequence[int]) -> "list[Share]":
@@ -143,41 +151,33 @@ class Share:
             if share.sender is not sender:
                 sender = None
         made = Share(items, tuple(shares), sender, first.inbox)
-        made.carrier = local.top
-        with _lock:
+        if local.top is not None:
+            made.carrier = local.top
+        with lock:
             for share in shares:
                 share._add(made)
-        made.taken = True
+        made.flags = TAKEN
         for share in shares:
-            if not share.taken:
+            if not share.flags & TAKEN:
                 share._join_on_edge(made)
         for share in shares:
             share.retire()
         return made
 
     def _add(self, made: "Share") -> None:
-        self.touched = True
+        self.flags |= TOUCHED
         self.pending += 1
         if self.children is None:
             self.children = [made]
         else:
             self.children.append(made)
 
-    def _replace_on_edge(self, made: "Share") -> None:
-        """Native code between two stages made something of it: the child stands there now."""
-        made.edge = edge = self.edge
-        if self.taken:  # inside a stage of ours (which books what it makes), or a second copy
-            made.taken = True
-            return
-        self.taken = True
-        if edge is not None:
-            edge.edge_changed(self.items, made.items)
-
     def _join_on_edge(self, made: "Share") -> None:
         edge = self.edge
-        self.taken = True
-        if made.taken:  # the first to arrive decides where the joined element stands
-            made.edge, made.taken = edge, False
+        self.flags |= TAKEN
+        if made.flags & TAKEN:  # the first to arrive decides where the joined element stands
+            made.edge = edge
+            made.flags &= ~TAKEN
         elif made.edge is not edge:
             if edge is not None:
                 edge.passed += self.items
@@ -188,27 +188,25 @@ class Share:
 
     def claim(self) -> "Claim":
         """Take responsibility; the share cannot resolve before the claim is reported."""
-        with _lock:
-            self.touched = True
-            self.claims += 1
+        self.claims += 1
+        self.flags |= TOUCHED
         return Claim(self)
 
     def verdict(self, outcome: Outcome) -> None:
         """Say what became of the element, there and then (a filter, a raise, a disposal)."""
-        with _lock:
-            self.touched = True
+        self.flags |= TOUCHED
+        if outcome is not DELIVERED:
             self._fold(outcome)
 
-    def _report(self, outcome: Outcome) -> None:
-        with _lock:
+    def report(self, outcome: Outcome) -> None:
+        """End a claim."""
+        if outcome is not DELIVERED:
             self._fold(outcome)
-            self.claims -= 1
-            done = self._done()
-        if done:
-            resolve(self)
+        self.claims -= 1
+        self.settle_if_done()
 
     def _fold(self, outcome: Outcome) -> None:
-        if outcome is not DELIVERED:
+        with lock:
             self.worst = worst(self.worst, outcome)
             if outcome.kind is Kind.REJECTED:
                 items = self.items if outcome.items is None else min(outcome.items, self.items)
@@ -216,51 +214,48 @@ class Share:
             if outcome.warning:
                 self.warning = outcome.warning
 
-    def _done(self) -> bool:
-        return not (self.alive or self.claims or self.pending or self.resolved)
-
     # -- death --------------------------------------------------------------------------
 
     def element_died(self) -> None:
         """The element's finalizer; see the module's text for what it may do."""
-        if not self.alive:
+        if self.flags & GONE:
             return
-        self.dead = True
+        thread = get_ident()
+        if self.thread == thread:
+            self.flags |= DEAD | IN_TIME  # `emit` looks as soon as the observer returns
+            return
+        self.flags |= DEAD
         carrier = self.carrier
-        if carrier is not None and carrier.active and carrier.thread == get_ident():
-            self.in_time = True
-            if carrier is self:
-                return  # `emit` looks as soon as the observer returns
+        if carrier is not None and carrier.thread == thread:
+            self.flags |= IN_TIME
             if carrier.orphans is None:
                 carrier.orphans = [self]
             else:
                 carrier.orphans.append(self)
-            return
-        self.inbox.put(self.bury)
+        else:
+            self.inbox.put(self.bury)
 
     def bury(self) -> None:
         """Handle the element's death; the emission that brought it is over."""
-        carrier = self.carrier
-        wanted = self.in_time and carrier is not None and not carrier.broken
-        if not self.taken:
+        flags = self.flags
+        wanted = flags & (IN_TIME | BROKEN) == IN_TIME and (
+            self.carrier is None or not self.carrier.flags & BROKEN
+        )
+        if not flags & TAKEN:
             self._leave_edge(self.edge, wanted)
         if self.others is not None:
             for edge in self.others:
                 self._leave_edge(edge, wanted)
             self.others = None
-        with _lock:
-            if not self.alive:
-                return
-            self.alive = False
-            if not self.touched:
-                self.touched = True
-                self.worst = FILTERED if wanted else ABANDONED
-            done = self._done()
-        if done:
-            resolve(self)
+        if self.flags & GONE:
+            return
+        if not flags & TOUCHED:
+            self.worst = FILTERED if wanted else ABANDONED
+        self.flags |= GONE | TOUCHED
+        self.settle_if_done()
 
     def _leave_edge(self, edge: "Book | None", wanted: bool) -> None:
-        self.taken = True
+        self.flags |= TAKEN
         if edge is not None:
             if wanted:
                 edge.edge_filtered += self.items
@@ -269,11 +264,42 @@ class Share:
 
     def retire(self) -> None:
         """Its parts speak for it from now on, whoever may still hold the element."""
-        with _lock:
-            self.alive = False
-            done = self._done()
-        if done:
-            resolve(self)
+        self.flags |= GONE
+        self.settle_if_done()
+
+    # -- resolution ---------------------------------------------------------------------
+
+    def settle_if_done(self) -> None:
+        """Resolve, and tell the parents and theirs, if nothing is outstanding any more."""
+        if self.claims or self.pending or self.flags & (GONE | RESOLVED) != GONE:
+            return
+        self.flags |= RESOLVED
+        self._resolved()
+
+    def _resolved(self) -> None:
+        todo = self._tell_parents()
+        while todo:  # not recursive: a chain of shares can be long
+            share = todo.pop()
+            if not (share.claims or share.pending or share.flags & (GONE | RESOLVED) != GONE):
+                share.flags |= RESOLVED
+                if share.parents:
+                    todo += share._tell_parents()
+                else:
+                    share._resolved()
+
+    def _tell_parents(self) -> "list[Share]":
+        parents = self.parents
+        outcome = self.worst
+        # No cycle outlives the resolution, so no collection is needed to free shares.
+        self.parents = ()
+        self.__dict__.pop("carrier", None)
+        self.__dict__.pop("children", None)
+        if outcome is not DELIVERED or self.warning:
+            with lock:
+                _tell(self, parents)
+        for parent in parents:
+            parent.pending -= 1
+        return list(parents)
 
     # -- looking ------------------------------------------------------------------------
 
@@ -283,29 +309,28 @@ class Share:
         todo: list[Share] = [self]
         while todo:
             share = todo.pop()
-            if share.sender is not None:
-                if not share.sender.withdrawn:
-                    return False
-            elif isinstance(share.origin, tuple):
-                if not share.origin:
-                    return False
-                todo.extend(share.origin)
+            sender = share.sender
+            if sender is None and share.parents:
+                todo.extend(share.parents)
+            elif sender is None or not sender.withdrawn:
+                return False
         return True
 
     def receipts(self) -> "set[Receipt]":
-        """Every receipt behind it that is not settled yet."""
+        """Every receipt behind it."""
         found: set[Receipt] = set()
         todo: list[Share] = [self]
         while todo:
             share = todo.pop()
-            if share.sender is not None:
-                found.add(share.sender)
-            elif isinstance(share.origin, tuple):
-                todo.extend(share.origin)
+            sender = share.sender
+            if sender is not None:
+                found.add(sender)
+            else:
+                todo.extend(share.parents)
         return found
 
     def __repr__(self) -> str:
-        state = "resolved" if self.resolved else "open"
+        state = "resolved" if self.flags & RESOLVED else "open"
         return f"<Share of {self.items} items, {state}, {self.worst.kind.name.lower()}>"
 
 
@@ -321,7 +346,7 @@ class Claim:
         """Settle the claim. The first report counts; later ones change nothing."""
         share, self._share = self._share, None
         if share is not None:
-            share._report(outcome)
+            share.report(outcome)
 
     @property
     def withdrawn(self) -> bool:
@@ -329,36 +354,9 @@ class Claim:
         return self._share is not None and self._share.withdrawn
 
     def __del__(self) -> None:
-        share, self._share = self._share, None
+        share = self._share
         if share is not None:
-            share.inbox.put(lambda: share._report(ABANDONED))
-
-
-def resolve(share: Share) -> None:
-    """Tell the parents, and theirs, what became of a share that is done."""
-    todo = [share]
-    settled: list[tuple[Receipt, Share]] = []
-    while todo:
-        share = todo.pop()
-        with _lock:
-            if share.resolved:
-                continue
-            share.resolved = True
-            origin = share.origin
-            # No cycle outlives the resolution, so no collection is needed to free shares.
-            share.origin = ()
-            share.carrier = None
-            share.children = None
-            if isinstance(origin, tuple):
-                _tell(share, origin)
-                for parent in origin:
-                    parent.pending -= 1
-                    if parent._done():
-                        todo.append(parent)
-            else:
-                settled.append((origin, share))
-    for receipt, root in settled:
-        receipt.settle(root.worst, rejected=root.refused, warning=root.warning)
+            share.inbox.put(lambda: share.report(ABANDONED))
 
 
 def _tell(share: Share, parents: tuple[Share, ...]) -> None:
@@ -371,7 +369,8 @@ def _tell(share: Share, parents: tuple[Share, ...]) -> None:
     if outcome.kind is not Kind.REJECTED:
         for parent in parents:
             parent.worst = worst(parent.worst, outcome)
-            parent.warning = parent.warning or warning
+            if warning and not parent.warning:
+                parent.warning = warning
         return
     whole = share.refused >= share.items
     left = share.refused
@@ -391,13 +390,13 @@ def _tell(share: Share, parents: tuple[Share, ...]) -> None:
 
 def unaccounted(root: Share) -> bool:
     """Whether anything below `root` is neither claimed and reported nor meant to go."""
-    with _lock:
+    with lock:
         todo = [root]
         while todo:
             share = todo.pop()
-            if share.resolved:
+            if share.flags & RESOLVED:
                 continue
-            if share.claims or (share.alive and not share.touched):
+            if share.claims or not share.flags & (GONE | TOUCHED):
                 return True
             todo.extend(share.children or ())
     return False
@@ -405,16 +404,9 @@ def unaccounted(root: Share) -> bool:
 
 def force(root: Share) -> None:
     """Resolve everything below `root` as if all elements were dead."""
-    ready: list[Share] = []
-    with _lock:
-        todo = [root]
-        while todo:
-            share = todo.pop()
-            if share.resolved:
-                continue
-            share.alive = False
-            if share._done():
-                ready.append(share)
-            todo.extend(share.children or ())
-    for share in ready:
-        resolve(share)
+    family = [root]
+    for share in family:  # grows while it is walked
+        if not share.flags & RESOLVED:
+            family.extend(share.children or ())
+    for share in reversed(family):
+        share.retire()

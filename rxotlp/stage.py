@@ -10,7 +10,7 @@ returns, because that is how we know that it was dropped on purpose.
 
 import logging
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reactivex import abc
 
@@ -20,7 +20,7 @@ from rxotlp._core.inbox import Inbox
 from rxotlp.books import Book
 from rxotlp.errors import LooseElementError
 from rxotlp.receipt import Receipt
-from rxotlp.shares import Share
+from rxotlp.shares import BROKEN, DEAD, TAKEN, Share
 
 if TYPE_CHECKING:
     from rxotlp.data import TelemetryData
@@ -74,15 +74,15 @@ class Stage:
             data = self._adopt(data)
             share = data._share
             assert share is not None
-        book = self.book
-        book.received += share.items
-        if share.taken or (share.now is not share.edge and share.now is not None):
+        items = share.items
+        self.book.received += items
+        edge = share.edge
+        if share.flags & TAKEN or (share.now is not edge and share.now is not None):
             _take_again(share)
         else:
-            share.taken = True
-            edge = share.edge
+            share.flags |= TAKEN
             if edge is not None:
-                edge.passed += share.items
+                edge.passed += items
         return data
 
     def emit(
@@ -93,48 +93,47 @@ class Stage:
         The cell is empty afterwards.
         """
         share: Share | None = cell[0]._share
-        book = self.book
-        observer = self.observer if to is None else to
         assert share is not None  # `take` gave it one, or what it was made from had one
+        observer: Any = self.observer if to is None else to
+        book = self.book
         book.sent += share.items
-        share.edge = book
-        share.taken = False
-        now = share.now
-        share.now = book
+        outer = share.now
+        share.edge = share.now = book
+        share.flags &= ~TAKEN
         top = local.top
         if top is share:  # passed on as it was: the emission that brought it looks after it
             try:
                 observer.on_next(cell.pop())
             except BaseException:
-                share.broken = True
+                share.flags |= BROKEN
                 raise
             finally:
-                share.now = now
-                if observer.is_stopped:  # type: ignore[attr-defined]
-                    share.broken = True
+                share.now = outer
+                if observer.is_stopped:
+                    share.flags |= BROKEN
             return
+        thread = get_ident()
+        nested = share.thread == thread
         local.top = share
-        share.carrier = share
-        share.thread = get_ident()
-        share.active += 1
+        share.thread = thread
         try:
             observer.on_next(cell.pop())
         except BaseException:
-            share.broken = True
+            share.flags |= BROKEN
             raise
         finally:
             local.top = top
-            share.now = now
-            share.active -= 1
-            if observer.is_stopped:  # type: ignore[attr-defined]
-                share.broken = True
-            if share.dead:
+            share.now = outer
+            if not nested:
+                share.thread = 0  # from here on its death is no filter's doing
+            if observer.is_stopped:
+                share.flags |= BROKEN
+            if share.carrier is not None:
+                share.carrier = None
+            if share.flags & DEAD:
                 share.bury()
-            if not share.active:
-                share.carrier = None  # from here on its death is no filter's doing
-            orphans = share.orphans
-            if orphans is not None:
-                share.orphans = None
+            if share.orphans is not None:
+                orphans, share.orphans = share.orphans, None
                 for orphan in orphans:
                     orphan.bury()
 
@@ -166,7 +165,7 @@ def _take_again(share: Share) -> None:
     now = share.now
     if now is not None and now is not share.edge:
         # Another branch of an emission that is still open: a copy on that stage's edge.
-        if not share.taken and share.edge is not None:
+        if not share.flags & TAKEN and share.edge is not None:
             if share.others is None:
                 share.others = [share.edge]
             else:
@@ -174,13 +173,13 @@ def _take_again(share: Share) -> None:
         edge = now
     elif share.others:
         share.others.pop(0).passed += items
-        share.taken = True
+        share.flags |= TAKEN
         return
     elif share.edge is not None:
         edge = share.edge
     else:
-        share.taken = True
+        share.flags |= TAKEN
         return
     edge.edge_created += items
     edge.passed += items
-    share.taken = True
+    share.flags |= TAKEN

@@ -36,14 +36,14 @@ class Inbox:
 
     def pop(self) -> Callable[[], object] | None:
         """Take the oldest action, or None and arm the wake function again."""
-        try:
-            return self._queue.get_nowait()
-        except queue.Empty:
+        if self._queue.empty():
             self._woken = False
-        # An action put between the look and the re-arming above had no wake of its own.
+            # What was put between the look and the re-arming had no wake of its own.
+            if self._queue.empty():
+                return None
         try:
             return self._queue.get_nowait()
-        except queue.Empty:
+        except queue.Empty:  # another thread was faster
             return None
 
     def __len__(self) -> int:

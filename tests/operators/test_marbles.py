@@ -1,0 +1,131 @@
+"""Every operator's docstring has a marble diagram, and it is what the operator does."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rxotlp import operators as ops
+from rxotlp._core.outcomes import DELIVERED
+from rxotlp.data import Signal, TelemetryData
+from tests.support.feed import Rig, Sink
+from tests.support.logs import ids_of, logs
+from tests.support.marbles import Moment, diagrams
+
+OPERATORS = sorted(name for name in ops.__all__ if name[0].islower())
+
+
+async def slow_but_b(data: TelemetryData) -> TelemetryData:
+    await asyncio.sleep(1 if letters(data) == "b" else 4)
+    return data
+
+
+class SlowSink:
+    async def export(self, data: TelemetryData) -> Any:
+        await slow_but_b(data)
+        return DELIVERED
+
+
+def letters(data: TelemetryData) -> str:
+    return "".join(map(chr, ids_of(data)))
+
+
+def element(text: str) -> TelemetryData:
+    return logs(map(ord, text))
+
+
+def not_b(data: TelemetryData) -> TelemetryData | None:
+    return None if letters(data) == "b" else data
+
+
+EXAMPLES: dict[str, Callable[[], Any]] = {
+    "batch": lambda: ops.batch(max_items=3, max_delay=4),
+    "chain": lambda: ops.chain(lambda data: data.derive(data.to_bytes()), not_b),
+    "export": lambda: ops.export(SlowSink(), max_concurrent=2),
+    "filter_records": lambda: ops.filter_records(lambda record: record.body != ord("b")),
+    "map_records": lambda: ops.map_records(lambda record: setattr(record, "severity_number", 9)),
+    "parallel": lambda: ops.parallel(slow_but_b, max_concurrent=2),
+    "split_by": lambda: ops.split_by("service.name"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATORS if name != "route"])
+def test_the_diagram_in_the_docstring_is_what_the_operator_does(name: str) -> None:
+    """A diagram that nobody runs is wrong within a month."""
+    rows = diagrams(getattr(ops, name))
+    source, expected = rows["source"], rows["result"]
+    rig = Rig()
+    seen: list[Moment] = []
+    contents: list[str] = []
+
+    def note(value: Any) -> None:
+        text = letters(value) if isinstance(value, TelemetryData) else ""
+        contents.append(text)
+        seen.append(Moment(round(rig.clock.clock), "*"))
+
+    with rig.assembly:
+        rig.feed.pipe(EXAMPLES[name]()).subscribe(
+            note,
+            on_completed=lambda: seen.append(Moment(round(rig.clock.clock), "|")),
+            scheduler=rig.clock,
+        )
+    rig.feed.connect(rig.clock)
+    for moment in source.moments:
+        rig.clock.advance_to(moment.second)
+        if moment.what == "|":
+            rig.feed.stop()
+            rig.clock.advance_by(0)
+        elif name == "split_by" and moment.what == "a":
+            rig.feed.admit(TelemetryData.from_bytes(Signal.LOGS, two_services()))
+            rig.clock.advance_by(0)
+        else:
+            rig.send([ord(moment.what)])
+    rig.clock.run()
+    assert seen == [
+        Moment(moment.second, "|" if moment.what == "|" else "*") for moment in expected.moments
+    ]
+    if name != "export":
+        wanted = [expected.letters(moment.what) for moment in expected.moments[:-1]]
+        assert contents == wanted
+
+
+def two_services() -> bytes:
+    return logs([ord("x")], service="x").to_bytes() + logs([ord("y")], service="y").to_bytes()
+
+
+def test_the_diagram_of_route_is_what_it_does() -> None:
+    """The same, with its branches."""
+    rows = diagrams(ops.route)
+    rig = Rig()
+    archive, backend = Sink(), Sink()
+    branches = {"archive": archive, "backend": backend}
+
+    def with_letter(data: TelemetryData) -> str:
+        return letters(data)
+
+    rig.run(
+        ops.route(with_letter, {"l": ops.export(archive)}, default=ops.export(backend)),
+    )
+    times: dict[str, list[Moment]] = {name: [] for name in branches}
+    for moment in rows["source"].moments:
+        rig.clock.advance_to(moment.second)
+        if moment.what == "|":
+            rig.end()
+            continue
+        before = {name: len(sink.ids) for name, sink in branches.items()}
+        rig.send([ord(moment.what)])
+        for name, sink in branches.items():
+            times[name] += [
+                Moment(moment.second, chr(number)) for number in sink.ids[before[name] :]
+            ]
+    for name in branches:
+        assert times[name] == [moment for moment in rows[name].moments if moment.what != "|"]
+    assert len(rig.results) == len(rows["result"].moments) - 1
+    assert rig.completed
+
+
+def test_every_operator_is_played() -> None:
+    """A new operator without an example would slip through."""
+    assert sorted([*EXAMPLES, "route"]) == OPERATORS
+    assert all(callable(getattr(ops, name)) for name in OPERATORS)
