@@ -1,0 +1,83 @@
+"""What a request's groups are about, and cutting a request into one for each key.
+
+Looks at resources and nothing below them; groups move as the bytes they came in.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError as ProtobufDecodeError
+from opentelemetry.proto.profiles.v1development.profiles_pb2 import ProfilesDictionary
+
+from rxotlp.errors import DecodeError
+from rxotlp.wire.shapes import LAYOUTS, read
+from rxotlp.wire.signals import Signal
+from rxotlp.wire.values import ResourceView
+
+__all__ = ["group_by", "resources", "string_table"]
+
+
+def resources(signal: Signal, payload: bytes) -> list[ResourceView]:
+    """The resource of each group, in order; two groups may have equal ones.
+
+    Raises:
+        DecodeError: the request, or a resource, cannot be read.
+    """
+    keys = read(LAYOUTS[signal].keys, signal, payload)
+    strings = string_table(keys) if signal is Signal.PROFILES else ()
+    return [_resource(signal, index, group, strings) for index, group in enumerate(keys.groups)]
+
+
+def group_by(
+    signal: Signal, payload: bytes, key: Callable[[ResourceView], Hashable]
+) -> list[tuple[Hashable, bytes]]:
+    """One request for each key that `key` gives, in the order in which keys first appear.
+
+    Groups keep their bytes and their order within a key. What stands beside them in the
+    request, such as a profiles dictionary, is in each part.
+
+    Returns:
+        Keys and requests; `payload` itself, the same object, when there is one key only, and
+        nothing when there is no group.
+
+    Raises:
+        DecodeError: the request, or a resource, cannot be read.
+    """
+    found = [key(resource) for resource in resources(signal, payload)]
+    if not found:
+        return []
+    if found.count(found[0]) == len(found):
+        return [(found[0], payload)]
+    layout = LAYOUTS[signal]
+    frame = read(layout.frame, signal, payload)
+    members: dict[Hashable, list[bytes]] = {}
+    for which, group in zip(found, frame.groups, strict=True):
+        members.setdefault(which, []).append(group)
+    del frame.groups[:]
+    parts: list[tuple[Hashable, bytes]] = []
+    for which, groups in members.items():
+        part = layout.frame(groups=groups)
+        part.MergeFrom(frame)
+        parts.append((which, part.SerializeToString()))
+    return parts
+
+
+def string_table(request: Any) -> Sequence[str]:
+    """A profiles request's string table, from any node that has `dictionary`.
+
+    Raises:
+        DecodeError: the dictionary cannot be read.
+    """
+    try:
+        dictionary = ProfilesDictionary.FromString(b"".join(request.dictionary))
+    except ProtobufDecodeError as error:
+        raise DecodeError(f"dictionary: {error}", path="dictionary") from None
+    return dictionary.string_table
+
+
+def _resource(signal: Signal, index: int, group: Any, strings: Sequence[str]) -> ResourceView:
+    try:
+        return ResourceView.read(group, strings)
+    except (ProtobufDecodeError, UnicodeDecodeError) as error:
+        path = f"resource_{signal.value if signal is not Signal.TRACES else 'spans'}[{index}]"
+        raise DecodeError(f"{path}.resource: {error}", path=f"{path}.resource") from None
