@@ -2,7 +2,8 @@
 
 from rxotlp.schedulers.aio import AsyncScheduler
 from rxotlp.schedulers.base import SerialScheduler, Statistics
-from rxotlp.schedulers.sync import SyncScheduler, default_scheduler
+from rxotlp.schedulers.default import default_scheduler
+from rxotlp.schedulers.sync import SyncScheduler
 from rxotlp.schedulers.virtual import VirtualScheduler
 
 __all__ = [

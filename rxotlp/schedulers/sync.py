@@ -19,7 +19,7 @@ from rxotlp.schedulers.base import SerialScheduler
 from rxotlp.schedulers.loop_thread import LoopThread
 from rxotlp.schedulers.timers import NEVER
 
-__all__ = ["SyncScheduler", "default_scheduler"]
+__all__ = ["SyncScheduler"]
 
 _LONGEST_WAIT = 3600.0  # seconds; far below threading.TIMEOUT_MAX
 _LOOK_AGAIN = 0.05  # seconds between looks at a predicate that no action changes
@@ -257,17 +257,3 @@ def _work(reference: "weakref.ref[SyncScheduler]", wakes: _Wakes) -> None:
             wakes.get(timeout=pause)
         except queue.Empty:
             continue
-
-
-_default: SyncScheduler | None = None
-_default_lock = threading.Lock()
-
-
-def default_scheduler() -> SyncScheduler:
-    """The scheduler of everything that was given none; one a process, never closed."""
-    global _default
-    if _default is None:
-        with _default_lock:
-            if _default is None:
-                _default = SyncScheduler()
-    return _default
