@@ -200,8 +200,11 @@ class _Salvage:
         Halves that are good as they are cost one parse, so one bad record among thousands
         is found in a few of them.
         """
-        if self._all_good(b"".join(data[f.start : f.end] for f, _ in children), tags):
+        request = self._framed(b"".join(data[f.start : f.end] for f, _ in children), tags)
+        if request is not None and self._all_good(request):
             return {f.start: data[f.start : f.end] for f, _ in children}
+        if request is not None and children and len(tags) + 1 == len(self._levels):
+            return self._pick(data, children, self._within(request, tags), descriptor)
         if len(children) > 1:
             half = len(children) // 2
             first = self._sift(data, children[:half], descriptor, tags)
@@ -214,14 +217,28 @@ class _Salvage:
         if len(tags) < len(self._levels):
             kept = self._group(inner, child, tags, path)
             return {} if kept is None else {field.start: encode_field(field.number, kept)}
-        fault = self._record_fault(inner, child, tags, path)
+        fault = find_fault(child, inner, depth=len(tags)) or ("", "cannot be read")
         self._reject(f"{path}.{fault[0]}" if fault[0] else path, fault[1], 1)
         return {}
 
-    def _all_good(self, data: bytes, tags: list[int]) -> bool:
-        """Count children of a group as accepted when nothing is wrong with any of them."""
-        request = self._framed(data, tags)
-        count = None if request is None else count_good(self._signal, request)
+    def _pick(
+        self, data: bytes, children: list[tuple[Field, str]], group: Any, descriptor: Descriptor
+    ) -> dict[int, bytes]:
+        """What can be kept of records that can all be read, some with a bad id or reference."""
+        kept: dict[int, bytes] = {}
+        records = getattr(group, descriptor.fields_by_number[children[0][0].number].name)
+        for (field, path), record in zip(children, records, strict=True):
+            fault = find_bad_id(self._signal, record) or self._lost_reference(record, path)
+            if fault is None:
+                self._accepted += 1
+                kept[field.start] = data[field.start : field.end]
+            else:
+                self._reject(f"{path}.{fault[0]}", fault[1], 1)
+        return kept
+
+    def _all_good(self, request: Message) -> bool:
+        """Count a request's records as accepted when nothing is wrong with any of them."""
+        count = count_good(self._signal, request)
         if count is None or not self._references_lead(request):
             return False
         self._accepted += count
@@ -233,16 +250,6 @@ class _Salvage:
             for resource in request.resource_profiles
         )
 
-    def _record_fault(
-        self, data: bytes, descriptor: Descriptor, tags: list[int], path: str
-    ) -> tuple[str, str]:
-        record = self._parsed(data, tags)
-        if record is None:
-            fault = find_fault(descriptor, data, depth=len(tags))
-        else:
-            fault = find_bad_id(self._signal, record) or self._lost_reference(record, path)
-        return fault or ("", "cannot be read")
-
     def _header_fault(
         self, data: bytes, descriptor: Descriptor, tags: list[int], fields: list[Field], path: str
     ) -> tuple[str, str] | None:
@@ -253,9 +260,10 @@ class _Salvage:
             for field in fields
             if field.number not in children or not field.has_bytes
         )
-        group = self._parsed(header, tags)
-        if group is None:
+        request = self._framed(header, tags)
+        if request is None:
             return find_fault(descriptor, header, depth=len(tags)) or ("", "cannot be read")
+        group = self._within(request, tags)
         if self._signal is Signal.PROFILES and not tags:
             self._tables = _check_dictionary(group)
             return None
@@ -271,17 +279,13 @@ class _Salvage:
             return where.removeprefix(f"{path}."), str(error).removeprefix(f"{where}: ")
         return None
 
-    def _parsed(self, data: bytes, tags: list[int]) -> Message | None:
-        """A message parsed within the levels around it."""
-        message: Any = self._framed(data, tags)
-        if message is None:
-            return None
+    def _within(self, message: Any, tags: list[int]) -> Any:
+        """The group that `_framed` put into a request."""
         for tag in tags:
             field = message.DESCRIPTOR.fields_by_number[tag]
             value = getattr(message, field.name)
             message = value[0] if field.is_repeated else value
-        parsed: Message = message
-        return parsed
+        return message
 
     def _framed(self, data: bytes, tags: list[int]) -> Message | None:
         """The request that holds nothing but `data`, within the levels of `tags`."""
