@@ -1,1 +1,36 @@
-"""rxotlp."""
+"""Reactive stream processing for OpenTelemetry data.
+
+The packages `exporters`, `operators`, `schedulers` and `sources` are imported by those who
+use them (`from rxotlp import exporters, operators as ops, sources`), so that an application
+does not load a gRPC server to batch.
+"""
+
+from rxotlp._core.interpreter import require_reference_counts
+from rxotlp._core.outcomes import DELIVERED, FILTERED, Outcome, dropped, failed, rejected
+from rxotlp.admission import Admission
+from rxotlp.data import Signal, TelemetryData
+from rxotlp.errors import OtlpError
+from rxotlp.pipeline import Pipeline, Report
+from rxotlp.receipt import Receipt
+from rxotlp.schedulers import AsyncScheduler, SyncScheduler, VirtualScheduler
+
+__all__ = [
+    "DELIVERED",
+    "FILTERED",
+    "Admission",
+    "AsyncScheduler",
+    "OtlpError",
+    "Outcome",
+    "Pipeline",
+    "Receipt",
+    "Report",
+    "Signal",
+    "SyncScheduler",
+    "TelemetryData",
+    "VirtualScheduler",
+    "dropped",
+    "failed",
+    "rejected",
+]
+
+require_reference_counts()

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,8 @@ class Report:
         accounts: the books, at the end.
         unbalanced: the accounts in which items are missing; empty unless rxotlp, or a stage
             built on it, has a defect.
-        undelivered: items that were in flight at the drain's deadline.
+        undelivered: items that were in flight at the drain's deadline, and those that a
+            source without a caller gave up.
         seconds: how long the drain took.
     """
 
@@ -65,8 +67,11 @@ class Pipeline:
             is given is not closed.
         strict: an element without a receipt is an error instead of a warning.
         drain_timeout: seconds that leaving the block waits for what is in flight.
+        listen: addresses for the stream's one OTLP source in place of its own, so that a
+            test or a second instance runs the same stream: `{"grpc": "127.0.0.1:0"}`.
 
     Attributes:
+        listen: as given; it may be changed until the pipeline starts.
         error: what ended the stream, without its traceback (which would hold elements), or
             None.
         report: None until it has stopped.
@@ -79,6 +84,7 @@ class Pipeline:
         scheduler: SerialScheduler | None = None,
         strict: bool = False,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+        listen: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(stream, Observable):
             raise TypeError(
@@ -101,6 +107,7 @@ class Pipeline:
         self._started = False
         self._warned = False
         self._on_end: list[Any] = []
+        self.listen: dict[str, str] = dict(listen or {})
         self.error: Exception | None = None
         self.report: Report | None = None
 
@@ -165,7 +172,8 @@ class Pipeline:
 
         Raises:
             OSError: a source's address is taken or may not be used.
-            PipelineError: it was started before, or needs `async with`.
+            PipelineError: it was started before, needs `async with`, or has not the one OTLP
+                source that `listen` is for.
         """
         if isinstance(self._given, AsyncScheduler):
             raise PipelineError(
@@ -173,6 +181,7 @@ class Pipeline:
             )
         self._begin(self._given or SyncScheduler())
         try:
+            self._redirect()
             self._connect()
         except BaseException:
             self._abandon()
@@ -185,6 +194,7 @@ class Pipeline:
             return
         self._begin(self._given or AsyncScheduler())
         try:
+            self._redirect()
             for source in self._assembly.sources:
                 await _maybe(source, "aconnect", source.connect, self.scheduler)
         except BaseException:
@@ -274,6 +284,20 @@ class Pipeline:
 
         scheduler.schedule(subscribe)
 
+    def _redirect(self) -> None:
+        """Tell the OTLP source where to listen, if we were told."""
+        if not self.listen:
+            return
+        receivers = [
+            source for source in self._assembly.sources if callable(getattr(source, "listen_on", 0))
+        ]
+        if len(receivers) != 1:
+            raise PipelineError(
+                f"Pipeline(listen={self.listen}): expected a stream with one OTLP source, this "
+                f"has {len(receivers)}; nobody could tell which is meant"
+            )
+        receivers[0].listen_on(**self.listen)  # type: ignore[attr-defined]
+
     def _connect(self) -> None:
         for source in self._assembly.sources:
             source.connect(self.scheduler)
@@ -350,6 +374,7 @@ class Pipeline:
 
     def _finish(self, began: float, undelivered: int) -> None:
         unbalanced = self.books.unbalanced
+        undelivered += sum(getattr(source, "given_up", 0) for source in self._assembly.sources)
         if unbalanced:
             logger.error("books do not balance: %s", "; ".join(map(str, unbalanced)))
         self.report = Report(
