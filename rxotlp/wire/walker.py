@@ -172,6 +172,9 @@ def _packed_fault(value: bytes, width: int | None) -> tuple[str, str] | None:
             return "", f"{len(value)} bytes, expected a multiple of {width}"
         return None
     at = 0
-    while at < len(value):
-        _, at = _varint(value, at)
+    try:
+        while at < len(value):
+            _, at = _varint(value, at)
+    except MalformedError as error:
+        return "", str(error)
     return None

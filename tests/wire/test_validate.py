@@ -395,3 +395,44 @@ def test_whatever_arrives_what_is_kept_is_good(
         return
     assert len(result.errors) == result.error_count
     assert validate(signal, result.payload) == Validated(result.payload, result.accepted)
+
+
+def test_groups_of_old_protobuf_are_skipped_and_kept() -> None:
+    """An unknown field may be of any wire type, groups within groups included."""
+    group = b"\xa3\x06\x08\x01\xab\x06\xac\x06\xa4\x06"  # 100 { 1: 1, 101 { } }
+    good = Span(trace_id=b"t" * 16, span_id=b"s" * 8).SerializeToString() + group
+    scope = group + encode_field(2, good) + encode_field(2, b"")
+    result = validate(Signal.TRACES, encode_field(1, encode_field(2, scope)))
+    assert (result.accepted, result.rejected) == (1, 1)
+    assert result.payload == encode_field(1, encode_field(2, group + encode_field(2, good)))
+    for broken in (b"\xa3\x06", b"\xa3\x06\xac\x06"):  # never ends; ends as another
+        with pytest.raises(DecodeError):
+            validate(Signal.TRACES, encode_field(1, broken))
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "value", "says"),
+    [
+        (6, "bucket_counts", b"x" * 9, "9 bytes, expected a multiple of 8"),
+        (7, "explicit_bounds", b"x" * 4, "4 bytes, expected a multiple of 8"),
+    ],
+)
+def test_packed_numbers_that_are_cut_off_are_named(
+    number: int, name: str, value: bytes, says: str
+) -> None:
+    """S6: half a bucket would shift every bucket after it."""
+    histogram = encode_field(1, encode_field(number, value))
+    metric = encode_field(9, histogram + encode_field(1, b""))
+    result = validate(Signal.METRICS, encode_field(1, encode_field(2, encode_field(2, metric))))
+    assert (result.accepted, result.rejected) == (1, 1)
+    assert str(result.errors[0]).endswith(f"histogram.data_points[0].{name}: {says}")
+
+
+def test_packed_numbers_of_varying_length_are_named_too() -> None:
+    """S6: an exponential histogram's buckets are varints."""
+    buckets = encode_field(2, b"\x01\xff")
+    metric = encode_field(10, encode_field(1, encode_field(8, buckets)))
+    result = validate(Signal.METRICS, encode_field(1, encode_field(2, encode_field(2, metric))))
+    assert (result.accepted, result.rejected) == (0, 1)
+    assert result.errors[0].path.endswith("exponential_histogram.data_points[0].positive"
+                                          ".bucket_counts")  # fmt: skip
