@@ -169,7 +169,7 @@ class IterableSource(Source):
 
     # -- offering ------------------------------------------------------------------------------
 
-    def _acquire(self, entry: _Entry, then: Callable[[_Entry, Credit], None]) -> None:
+    def _acquire(self, entry: _Entry, then: Callable[[_Entry, Credit], object]) -> None:
         """Ask for the credit of `entry`, and call `then` in an action when it is there."""
         post = self._ours.post
         try:

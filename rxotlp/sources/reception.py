@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from threading import get_ident
+from types import MappingProxyType
 
 from rxotlp._core.answers import SUCCESS, Answer, AnswerKind
 from rxotlp._core.outcomes import Kind
@@ -27,6 +28,8 @@ from rxotlp.wire.validate import Validated, validate
 __all__ = ["Reception", "log_bad", "refusal", "undecodable"]
 
 logger = logging.getLogger("rxotlp")
+
+UNCOUNTED = -1  # to an element: nobody has counted its items
 
 
 class Reception:
@@ -103,19 +106,15 @@ class Reception:
         refused = 0
         fault = ""
         faults: tuple[DecodeError, ...] = ()
+        items = UNCOUNTED
         try:
             if self.full:
                 checked = validate(signal, payload)
                 payload, items, refused = checked.payload, checked.accepted, checked.rejected
-                if refused:
-                    faults = checked.errors
-                    fault = _summary(checked)
-                    source.book_rejected(refused)
-                    log_bad(signal.value, peer, fault)
-                data = TelemetryData._new(signal, (payload,), items, metadata, None)
-            else:
-                data = TelemetryData.from_bytes(signal, payload, metadata=metadata)
-                items = data.items
+                faults = checked.errors
+                fault = _summary(checked)
+            data = TelemetryData._new(signal, (payload,), items, MappingProxyType(metadata), None)
+            items = data.items
             credit.resize(len(payload), items=items)
         except DecodeError as error:
             credit.release()
@@ -123,12 +122,15 @@ class Reception:
         except BaseException:
             credit.release()
             raise
+        if refused:
+            source.book_rejected(refused)
+            log_bad(signal.value, peer, fault)
         if not items:
             credit.release()
             return _invalid(fault, faults) if refused else SUCCESS
         reply = _Reply(asyncio.get_running_loop())
         receipt = source.admit(data, credit=credit, on_settle=reply, patience=max(seconds, 0.0))
-        del data
+        del data, payload
         await reply.future
         return _answer(receipt, items, refused, fault)
 

@@ -110,6 +110,7 @@ def running(kind: str, **arguments: Any) -> Iterator[Harness]:
             yield harness
         finally:
             harness.source.close()
+            harness.claims.clear()
             scheduler.close()
         return
 
@@ -126,6 +127,7 @@ def running(kind: str, **arguments: Any) -> Iterator[Harness]:
 
     async def stop() -> None:
         await harness.source.aclose()
+        harness.claims.clear()
         harness.scheduler.close()
 
     try:

@@ -13,7 +13,7 @@ from rxotlp._core.outcomes import DELIVERED, Outcome, failed, rejected
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
 from rxotlp.errors import PipelineError
-from rxotlp.schedulers import AsyncScheduler, SyncScheduler, VirtualScheduler
+from rxotlp.schedulers import AsyncScheduler, SerialScheduler, SyncScheduler, VirtualScheduler
 from rxotlp.sources import IterableSource, from_iterable
 from rxotlp.wire.signals import Signal
 
@@ -42,8 +42,8 @@ class Sink:
         self.errors: list[Exception] = []
         self.done = threading.Event()
 
-    def attach(self, source: Any) -> None:
-        source.subscribe(self.on_next, self.on_error, self.on_completed)
+    def attach(self, source: Any, scheduler: SerialScheduler | None = None) -> None:
+        source.subscribe(self.on_next, self.on_error, self.on_completed, scheduler=scheduler)
 
     def on_next(self, data: TelemetryData) -> None:
         items = data.items
@@ -69,7 +69,7 @@ def run(source: IterableSource, sink: Sink, through: Any = None) -> VirtualSched
     """Run to the end in virtual time."""
     scheduler = VirtualScheduler()
     sink.clock = lambda: scheduler.clock
-    sink.attach(source if through is None else source.pipe(through))
+    sink.attach(source if through is None else source.pipe(through), scheduler)
     source.connect(scheduler)
     scheduler.run()
     return scheduler
