@@ -232,20 +232,20 @@ class AsyncScheduler(SerialScheduler):
         self._closed = True
         self._tasks.cancel()
         self._pool.close(0.0 if self._may_run_here() else timeout)
-        discarded = 0
-        if self._may_run_here() and self._turn.acquire(False):
+        self._tick = True  # the next turn discards the timers
+        deadline = time.monotonic() + timeout
+        while self._may_run_here() and self._work() and self._turn.acquire(False):
             self._owner = threading.get_ident()
-            self._queue.extend(self._timers.take_due(self._clock()))
-            discarded = self._timers.discard()
             self._leave()
-        else:
-            discarded = self._timers.discard()
+            if time.monotonic() >= deadline:
+                break
+        self._ended = True
         if self._alarm_handle is not None:
             self._alarm_handle.cancel()
             self._alarm_handle = None
         if self._loop is not None and self._running and not self._loop.is_closed():
             self._loop.remove_reader(self._bell.reader)
-        return discarded + len(self._queue) + self._posted()
+        return self._discarded + self._left()
 
     def _after_fork(self) -> None:
         # The parent's loop does not run here, and ringing its bell would wake the parent.

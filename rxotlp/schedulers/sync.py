@@ -58,7 +58,6 @@ class SyncScheduler(SerialScheduler):
         self._woken = False
         self._next_due = NEVER  # written in the turn, read by the worker
         self._alarm = -1  # when the worker will look by itself; -1 while it is awake
-        self._stopping = False
 
     # -- the shell ------------------------------------------------------------------------
 
@@ -104,7 +103,7 @@ class SyncScheduler(SerialScheduler):
         self._woken = False
         if self._next_due <= self._clock():
             self._tick = True
-        while not self._stopping and self._work() and self._turn.acquire(False):
+        while not self._ended and self._work() and self._turn.acquire(False):
             self._owner = get_ident()
             try:
                 self._leave()
@@ -196,8 +195,7 @@ class SyncScheduler(SerialScheduler):
             timeout: seconds to wait for blocking calls, coroutines and running actions.
 
         Returns:
-            How many actions will never run: timers that were not due, and what was left
-            when the time was up.
+            How many actions will never run: timers, and what was left when the time was up.
 
         Raises:
             PipelineError: called inside an action.
@@ -214,22 +212,16 @@ class SyncScheduler(SerialScheduler):
         self._pool.close(max(0.0, deadline - time.monotonic()))
         if loops is not None:
             loops.close(max(0.0, deadline - time.monotonic()))
-        discarded = 0
-        while True:
-            if self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        self._tick = True  # the next turn discards the timers
+        while self._work() and (left := deadline - time.monotonic()) > 0:
+            if self._turn.acquire(timeout=left):
                 self._owner = get_ident()
-                self._queue.extend(self._timers.take_due(self._clock()))
-                discarded += self._timers.discard()
                 self._leave()
-                if not self._work():
-                    break
-            if time.monotonic() >= deadline:
-                break
-        self._stopping = True
+        self._ended = True
         self._wakes.put(None)
-        if worker is not None and worker is not threading.current_thread():
+        if worker is not None:
             worker.join(max(0.1, deadline - time.monotonic()))
-        return discarded + len(self._queue) + self._posted()
+        return self._discarded + self._left()
 
     def _after_fork(self) -> None:
         if self._loops is not None:
@@ -248,7 +240,7 @@ def _work(reference: "weakref.ref[SyncScheduler]", wakes: _Wakes) -> None:
     pause: float | None = 0.0
     while True:
         scheduler = reference()
-        if scheduler is None or scheduler._stopping:
+        if scheduler is None or scheduler._ended:
             return
         pause = scheduler._serve()
         if pause is None:

@@ -200,7 +200,7 @@ class VirtualScheduler(SerialScheduler):
             return 0
         self._tasks.cancel()
         self._drive("close", self._now)
-        self._closed = True
+        self._closed = self._ended = True
         discarded = self._timers.discard()
         self._loop.close()
         return discarded
