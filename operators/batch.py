@@ -36,9 +36,9 @@ def batch(
     """Join elements into larger ones, up to a size or an age.
 
     ```
-    batch(max_items=3, max_delay=4)          one character = one second, one item
+    batch(max_items=3, max_delay=5)          one character = one second, one item
         source  -a-b-c--d-----e|
-        result  -----X------Y--(Z,|)          X=a+b+c  Y=d  Z=e
+        result  -----X-------Y-(Z,|)          X=a+b+c  Y=d  Z=e
     ```
 
     A batch opens with its first element and its age counts from there; it is never empty

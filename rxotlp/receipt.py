@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rxotlp import shares
 from rxotlp._core.bracket import local
 from rxotlp._core.inbox import Inbox
-from rxotlp._core.outcomes import DELIVERED, Outcome, failed
+from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed
 
 if TYPE_CHECKING:
     from rxotlp.admission import Credit
@@ -91,8 +91,9 @@ class Receipt(shares.Share):
 
     @property
     def rejected(self) -> int:
-        """Items refused for good."""
-        return self.refused
+        """Items refused for good; 0 when all of them are to be sent again anyway."""
+        refused = self.outcome is not None and self.outcome.kind is Kind.REJECTED
+        return self.refused if refused else 0
 
     def on_settle(self, callback: "Callable[[Receipt], object]") -> None:
         """Call `callback` with the receipt when it settles, or now if it has."""

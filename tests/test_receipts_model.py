@@ -74,7 +74,8 @@ class Node:
                 refused += part
             else:
                 kinds.append(Kind.DELIVERED)
-        return max(kinds), min(refused, self.items)
+        kind = max(kinds)
+        return kind, min(refused, self.items) if kind is Kind.REJECTED else 0
 
     def _part_of(self, child: "Node", refused: int) -> int:
         """How many of a child's rejected items are told to this parent."""

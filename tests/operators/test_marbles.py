@@ -40,7 +40,7 @@ def not_b(data: TelemetryData) -> TelemetryData | None:
 
 
 EXAMPLES: dict[str, Callable[[], Any]] = {
-    "batch": lambda: ops.batch(max_items=3, max_delay=4),
+    "batch": lambda: ops.batch(max_items=3, max_delay=5),
     "chain": lambda: ops.chain(lambda data: data.derive(data.to_bytes()), not_b),
     "export": lambda: ops.export(SlowSink(), max_concurrent=2),
     "filter_records": lambda: ops.filter_records(lambda record: record.body != ord("b")),

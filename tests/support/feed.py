@@ -1,7 +1,7 @@
 """A source that a test feeds by hand, on a virtual clock, and a scriptable destination."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from reactivex import Observable, abc
 
@@ -48,7 +48,10 @@ class Sink:
 class Rig:
     """A feed, a virtual clock, and what a subscriber saw of the stream's end."""
 
+    used: ClassVar[list["Rig"]] = []  # closed after each test, see tests/conftest.py
+
     def __init__(self) -> None:
+        self.used.append(self)
         self.clock = VirtualScheduler()
         self.feed = Feed()
         self.books = Books()
