@@ -51,7 +51,7 @@ class Console(Exporter):
         """Write and flush; a stream that cannot be written to is a retryable failure."""
         try:
             text = "".join(f"{line}\n" for line in self._lines(data))
-        except DecodeError as error:
+        except (DecodeError, IndexError) as error:  # IndexError: past a profile's string table
             return rejected(f"console: {_plain(error)}")
         stream = self._stream if self._stream is not None else sys.stdout
         try:
@@ -94,16 +94,8 @@ def _point(point: Any) -> str:
 
 def _log_record(record: Any) -> str:
     severity = record.severity_text or str(record.severity_number)
-    return f"{_plain(severity)} {_plain(_body(record.body))}"
-
-
-def _body(body: Any) -> object:
-    """What an AnyValue holds; lists and maps in protobuf's text form, on one line."""
-    held = body.WhichOneof("value")
-    if held is None:
-        return ""
-    value = getattr(body, held)
-    return " ".join(str(value).split()) if held in ("array_value", "kvlist_value") else value
+    body = "" if record.body is None else record.body
+    return f"{_plain(severity)} {_plain(body)}"
 
 
 def _profile(profile: Any) -> str:

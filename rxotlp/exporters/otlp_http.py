@@ -9,6 +9,7 @@ are not kept, proxies are not looked for. What the status means is decided in
 import asyncio
 import base64
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,7 +26,7 @@ from rxotlp.errors import DecodeError, RefusedError
 from rxotlp.exporters import portions, replies
 from rxotlp.exporters.base import Exporter
 from rxotlp.exporters.quiet import untraced
-from rxotlp.exporters.sessions import Sessions
+from rxotlp.exporters.sessions import Connector, Sessions
 from rxotlp.exporters.targets import Arguments, Endpoint, Target
 from rxotlp.exporters.text import clean, user_agent
 from rxotlp.wire.compression import ENCODINGS, UnknownEncodingError, compress, decompress
@@ -80,7 +81,7 @@ class OtlpHttp(Exporter):
         self,
         endpoint: Endpoint = None,
         *,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         compression: str | None = None,
         timeout: float | None = None,
         certificate: str | None = None,
@@ -121,7 +122,7 @@ class OtlpHttp(Exporter):
             if target is not None:
                 self._routes[signal] = _route(signal, target)
         self.destination = ", ".join(
-            dict.fromkeys(route.url.authority for route in self._routes.values())
+            dict.fromkeys(_address(route.url) for route in self._routes.values())
         )
         self._sessions = Sessions(self._open_session)
 
@@ -149,14 +150,20 @@ class OtlpHttp(Exporter):
             return rejected(f"{route.destination}: not sent: {clean(str(error))}")
 
     def close(self) -> None:
+        """Close connections; requests under way come back as failed.
+
+        Call it before the event loops that exports ran on end: afterwards nobody is left to
+        close their connections cleanly, and Python warns of each.
+        """
         self._sessions.close()
 
     async def aclose(self) -> None:
+        """`close`, waiting for the connections of the running loop."""
         await self._sessions.aclose()
 
     def _open_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._max_connections),
+            connector=Connector(limit=self._max_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding"),
@@ -222,7 +229,7 @@ def _route(signal: Signal, target: Target) -> _Route:
         url = url.with_user(None)
     return _Route(
         url=url,
-        destination=f"{url.host}:{url.port}{url.path}",
+        destination=f"{_address(url)}{url.path}",
         headers=headers,
         secrets=secrets,
         content_type=content_type,
@@ -230,6 +237,10 @@ def _route(signal: Signal, target: Target) -> _Route:
         timeout=aiohttp.ClientTimeout(total=target.timeout),
         ssl=target.ssl_context() if url.scheme == "https" else True,
     )
+
+
+def _address(url: URL) -> str:
+    return f"{url.host_subcomponent}:{url.port}"
 
 
 def _encode_json(data: TelemetryData) -> bytes:

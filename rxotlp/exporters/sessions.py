@@ -7,20 +7,44 @@ out of the parent's selector.
 """
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import CancelledError
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
-__all__ = ["Sessions"]
+__all__ = ["Connector", "Sessions"]
 
 logger = logging.getLogger("rxotlp")
 
 _CLOSING = 5.0  # seconds to wait for another thread's loop to close its connections
 
 _inherited: list[object] = []  # kept, so that no finalizer touches the parent's sockets
+
+
+class Connector(aiohttp.TCPConnector):
+    """aiohttp's, except that an attempt given up leaves nothing behind.
+
+    Closing a connection waits until everything is written. A peer that has stopped reading
+    would keep the socket and up to a whole request in memory, for every attempt it stalls.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(limit=limit)
+        factory = functools.partial(_Connection, loop=self._loop)
+        self._factory = factory  # type: ignore[assignment]  # partial is invariant
+
+
+class _Connection(ResponseHandler):
+    def close(self) -> None:
+        transport = self.transport
+        if transport is not None and transport.get_write_buffer_size():
+            self.abort()
+        else:
+            super().close()
 
 
 class Sessions:
@@ -75,7 +99,7 @@ class Sessions:
             done = asyncio.run_coroutine_threadsafe(session.close(), loop)
             try:
                 done.result(_CLOSING)
-            except FutureTimeoutError:
+            except (TimeoutError, CancelledError):  # the loop is busy, or ending
                 logger.warning("an event loop did not close its HTTP connections in time")
         elif loop.is_closed():
             _close_without_loop(session)

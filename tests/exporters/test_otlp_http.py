@@ -306,6 +306,65 @@ def test_c9_a_response_over_4_mib_is_refused_and_not_read(
     assert server.endless_sent < 64 * 1024 * 1024
 
 
+def test_a_refusal_before_the_body_was_read_is_heard(spans: Make) -> None:
+    """Servers answer 413 to a header alone; taken for a broken line it would be retried."""
+
+    peers: list[asyncio.Transport] = []
+
+    class Peer(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            peers.append(transport)
+            transport.pause_reading()
+            transport.write(
+                b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig"
+            )
+
+    async def main() -> Outcome:
+        peer = await asyncio.get_running_loop().create_server(Peer, "127.0.0.1", 0)
+        exporter = OtlpHttp(f"http://127.0.0.1:{peer.sockets[0].getsockname()[1]}")
+        try:
+            return await exporter.export(spans(20_000, padding=1000))
+        finally:
+            await exporter.aclose()
+            peer.close()
+            for transport in peers:
+                transport.abort()
+
+    outcome = asyncio.run(main())
+    assert outcome.kind is Kind.REJECTED
+    assert outcome.reason.endswith("answered 413: big")
+
+
+def test_a_peer_that_stops_reading_holds_nothing(spans: Make) -> None:
+    """Each attempt it stalls would leave a socket and a request's bytes behind."""
+    data = spans(20_000, padding=1000)
+
+    async def main() -> tuple[Outcome, int]:
+        stalled = asyncio.Event()
+        received = asyncio.get_running_loop().create_future()
+
+        async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await stalled.wait()
+            received.set_result(len(await reader.read()))
+            writer.close()
+            await writer.wait_closed()
+
+        server = await asyncio.start_server(peer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        exporter = OtlpHttp(f"http://127.0.0.1:{port}", timeout=0.2)
+        outcome = await exporter.export(data)
+        stalled.set()
+        size: int = await received
+        await exporter.aclose()
+        server.close()
+        return outcome, size
+
+    outcome, size = asyncio.run(main())
+    assert outcome.kind is Kind.FAILED
+    assert size < data.size  # what was still in our memory never left it
+
+
 # -- connections --------------------------------------------------------------------------
 
 
@@ -479,6 +538,11 @@ def test_an_explicit_endpoint_gets_none_of_the_environments_headers(
     assert "api-key" not in server.requests[0].headers
 
 
+def test_an_ipv6_address_is_written_with_brackets() -> None:
+    """`::1:4318` in a message could be any address."""
+    assert repr(OtlpHttp("http://[::1]:4318")) == "<OtlpHttp to [::1]:4318>"
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -597,6 +661,21 @@ def test_close_works_from_another_thread_than_the_loops(server: Server, spans: M
         assert session == {}
 
     asyncio.run(main())
+
+
+def test_close_fails_requests_under_way(server: Server, spans: Make) -> None:
+    """Nobody must wait for ever, and what was not confirmed is sent again."""
+    server.script = lambda request: (server.release.wait(10), Reply())[1]
+    exporter = OtlpHttp(server.url)
+
+    async def main() -> Outcome:
+        attempt = asyncio.ensure_future(exporter.export(spans(1)))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(exporter.close)
+        return await attempt
+
+    assert asyncio.run(main()).kind is Kind.FAILED
 
 
 def test_close_on_the_loop_itself_does_not_block_it(server: Server, spans: Make) -> None:
