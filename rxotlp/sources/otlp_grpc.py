@@ -40,7 +40,7 @@ class _Context(Protocol):
     async def abort(self, code: Any, details: str, trailing_metadata: Any) -> Any: ...
 
 
-class GrpcServer(grpc.GenericRpcHandler[bytes, bytes]):
+class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
     """A server for the four services.
 
     Args:
