@@ -6,7 +6,7 @@ between hide nothing from the pipeline's books, its drain or its picture. Withou
 pipeline there is no assembly, and everything works all the same.
 """
 
-import threading
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -73,7 +73,7 @@ class Assembly:
     sources: list[Connectable] = field(default_factory=list)
     resources: list[Resource] = field(default_factory=list)
     rejected: "Subject[Rejected]" = field(default_factory=Subject)
-    _outer: "Assembly | None" = None
+    _before: "Token[Assembly | None] | None" = None
 
     def add_source(self, source: Connectable) -> None:
         """Register a source; subscribing it twice registers it once."""
@@ -86,22 +86,20 @@ class Assembly:
             self.resources.append(resource)
 
     def __enter__(self) -> "Assembly":
-        self._outer = _local.assembly
-        _local.assembly = self
+        self._before = _current.set(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _local.assembly = self._outer
-        self._outer = None
+        assert self._before is not None
+        _current.reset(self._before)
+        self._before = None
 
 
-class _Local(threading.local):
-    assembly: Assembly | None = None
-
-
-_local = _Local()
+# A context variable: `rx.merge` and its like subscribe in actions of their own, which run
+# after the subscription that scheduled them, in its context.
+_current: ContextVar[Assembly | None] = ContextVar("rxotlp.assembly", default=None)
 
 
 def current() -> Assembly | None:
-    """The assembly of the pipeline that is being subscribed on this thread, if any."""
-    return _local.assembly
+    """The assembly of the pipeline that is being subscribed in this context, if any."""
+    return _current.get()

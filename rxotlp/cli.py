@@ -168,6 +168,10 @@ def load(target: str) -> Pipeline:
     name, _, attribute = target.partition(":")
     if not name or not attribute:
         raise UsageError(f"{target!r}: expected MODULE:ATTR, such as gateway:pipeline")
+    if name.endswith(".py"):
+        raise UsageError(
+            f"{target!r}: expected a module's name; is it {name.removesuffix('.py')}:{attribute}?"
+        )
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -181,10 +185,8 @@ def load(target: str) -> Pipeline:
         raise UsageError(f"{target}: {name} needs the module {error.name!r}") from None
     except Exception as error:
         logger.debug("importing %s", name, exc_info=True)
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{frame.filename}:{frame.lineno}"
         raise UsageError(
-            f"{target}: importing {name} raised {type(error).__name__}: {error} ({where})"
+            f"{target}: importing {name} raised {type(error).__name__}: {error}{_where(error)}"
         ) from None
     for part in attribute.split("."):
         try:
@@ -198,6 +200,17 @@ def load(target: str) -> Pipeline:
     raise UsageError(
         f"{target}: expected a stream (an Observable) or a Pipeline, got {type(found).__name__}"
     )
+
+
+def _where(error: Exception) -> str:
+    """The last line of the user's own that an error came by."""
+    places = [
+        f" ({frame.f_code.co_filename}:{line})"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").partition(".")[0]
+        not in ("rxotlp", "importlib", "_frozen_importlib", "_frozen_importlib_external")
+    ]
+    return places[-1] if places else ""
 
 
 def _addresses(listen: list[str]) -> dict[str, str]:

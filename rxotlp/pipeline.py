@@ -286,7 +286,7 @@ class Pipeline:
 
     def _redirect(self) -> None:
         """Tell the OTLP source where to listen, if we were told."""
-        if not self.listen:
+        if not self.listen or self._ended.is_set():  # with an error of its own, perhaps
             return
         receivers = [
             source for source in self._assembly.sources if callable(getattr(source, "listen_on", 0))
