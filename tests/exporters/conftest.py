@@ -1,11 +1,9 @@
 """What the exporters' tests share: telemetry, certificates, a clean environment."""
 
-import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 import trustme
@@ -13,8 +11,6 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from rxotlp.data import TelemetryData
-
-T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +56,6 @@ def logs() -> Callable[..., TelemetryData]:
         return TelemetryData.from_message(request)
 
     return make
-
-
-@pytest.fixture
-def run() -> Callable[[Coroutine[Any, Any, T]], T]:
-    """Runs a coroutine on a loop of its own."""
-    return asyncio.run
 
 
 @dataclass(frozen=True)
