@@ -272,6 +272,7 @@ class _Async(Chain):
 def _spread(made: Any, processors: tuple[Processor, ...]) -> list[TelemetryData]:
     """Run the processors that are left on each part of what one of them gave."""
     results: list[TelemetryData] = []
+    part: Any
     for part in as_list(made):
         rest = iter(processors)
         for processor in rest:

@@ -44,7 +44,7 @@ class Stage:
     def __init__(
         self,
         name: str,
-        observer: "abc.ObserverBase[TelemetryData]",
+        observer: "abc.ObserverBase[Any]",
         *,
         given: bool = False,
         inbox: Inbox | None = None,

@@ -205,7 +205,7 @@ def test_catch_after_a_raising_map_fails_the_element() -> None:
     gc.collect()
     rig.wait(0)
     assert kind(receipt) is FAILED
-    assert rig.completed
+    assert rig.completed()
 
 
 def test_retry_after_a_raising_map_fails_the_element_and_takes_the_next() -> None:

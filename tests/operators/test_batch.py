@@ -104,7 +104,7 @@ def test_on_completion_open_batches_leave_first() -> None:
     rig.end()
     assert sink.calls == [[1]]
     assert kind(receipt) is Kind.DELIVERED
-    assert rig.completed
+    assert rig.completed()
     rig.check_books()
 
 

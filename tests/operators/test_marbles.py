@@ -122,7 +122,7 @@ def test_the_diagram_of_route_is_what_it_does() -> None:
     for name in branches:
         assert times[name] == [moment for moment in rows[name].moments if moment.what != "|"]
     assert len(rig.results) == len(rows["result"].moments) - 1
-    assert rig.completed
+    assert rig.completed()
 
 
 def test_every_operator_is_played() -> None:

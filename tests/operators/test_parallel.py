@@ -152,10 +152,10 @@ def test_on_completion_what_runs_and_waits_is_finished_first() -> None:
     rig.send([1])
     rig.feed.stop()
     rig.wait(2)
-    assert not rig.completed
+    assert not rig.completed()
     rig.clock.run()
     assert sink.ids == [2, 1]
-    assert rig.completed
+    assert rig.completed()
     rig.check_books()
 
 

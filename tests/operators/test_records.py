@@ -105,7 +105,7 @@ def test_on_completion_they_complete(name: str) -> None:
     rig = Rig().run(STATELESS[name](), ops.export(Sink()))
     rig.send([2])
     rig.end()
-    assert rig.completed
+    assert rig.completed()
     rig.check_books()
 
 

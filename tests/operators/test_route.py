@@ -66,7 +66,7 @@ def test_a_branch_that_ends_only_fails_what_is_sent_to_it() -> None:
     rig = Rig().run(
         ops.route(
             parity,
-            {"even": ops.export(even), "odd": rx.pipe(rx_ops.take(1), ops.export(odd))},
+            {"even": ops.export(even), "odd": rx.compose(rx_ops.take(1), ops.export(odd))},
         )
     )
     assert kind(rig.send([1])) is Kind.DELIVERED
@@ -90,7 +90,7 @@ def test_a_branch_that_fails_is_isolated_too() -> None:
             parity,
             {
                 "even": ops.export(even),
-                "odd": rx.pipe(ops.chain(breaks, on_error="stop"), ops.export(Sink())),
+                "odd": rx.compose(ops.chain(breaks, on_error="stop"), ops.export(Sink())),
             },
         )
     )
@@ -107,7 +107,7 @@ def test_on_completion_every_branch_flushes_before_the_end() -> None:
     rig = Rig().run(
         ops.route(
             parity,
-            {"even": rx.pipe(ops.batch(), ops.export(even)), "odd": ops.export(odd)},
+            {"even": rx.compose(ops.batch(), ops.export(even)), "odd": ops.export(odd)},
         )
     )
     receipt = rig.send([2])
@@ -115,7 +115,7 @@ def test_on_completion_every_branch_flushes_before_the_end() -> None:
     rig.end()
     assert even.ids == [2]
     assert kind(receipt) is Kind.DELIVERED
-    assert rig.completed
+    assert rig.completed()
     rig.check_books()
 
 
@@ -126,7 +126,7 @@ def test_on_error_every_branch_flushes_before_the_error() -> None:
     gate: Any = rx.subject.Subject()
     rig.run(
         rx_ops.merge(gate),
-        ops.route(parity, {"even": rx.pipe(ops.batch(), ops.export(even))}),
+        ops.route(parity, {"even": rx.compose(ops.batch(), ops.export(even))}),
     )
     rig.send([2])
     gate.on_error(ValueError("upstream"))
@@ -139,7 +139,7 @@ def test_on_error_every_branch_flushes_before_the_error() -> None:
 def test_on_dispose_every_branch_is_disposed() -> None:
     """What a branch held fails, so its sender sends again."""
     even = Sink()
-    rig = Rig().run(ops.route(parity, {"even": rx.pipe(ops.batch(), ops.export(even))}))
+    rig = Rig().run(ops.route(parity, {"even": rx.compose(ops.batch(), ops.export(even))}))
     receipt = rig.send([2])
     rig.dispose()
     assert kind(receipt) is Kind.FAILED

@@ -58,7 +58,7 @@ class Rig:
         self.assembly = Assembly(self.books)
         self.errors: list[Exception] = []
         self.results: list[Any] = []
-        self.completed = False
+        self._completed = False
         self.subscription: abc.DisposableBase | None = None
 
     def run(
@@ -84,7 +84,11 @@ class Rig:
         self.errors.append(error.with_traceback(None))
 
     def _complete(self) -> None:
-        self.completed = True
+        self._completed = True
+
+    def completed(self) -> bool:
+        """Whether the stream has completed."""
+        return self._completed
 
     def send(self, ids: Iterable[int], *, service: str = "test") -> Receipt:
         """Let one element in and run what is due now; time does not pass."""
