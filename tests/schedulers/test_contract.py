@@ -1,0 +1,473 @@
+"""What every scheduler promises about actions, whoever runs them."""
+
+import logging
+import threading
+import weakref
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex import operators as rx_ops
+from reactivex.disposable import BooleanDisposable
+
+from rxotlp._core.bracket import local
+from rxotlp.errors import PipelineError
+from rxotlp.schedulers import SyncScheduler, VirtualScheduler
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+def test_an_action_runs_inline_when_the_scheduler_is_idle(rig: Any) -> None:
+    """A synchronous pipeline has no hop a stage: emitting is a plain call."""
+    threads: list[int] = []
+
+    def emit() -> bool:
+        rig.scheduler.schedule(lambda *_: threads.append(threading.get_ident()))
+        return threads == [threading.get_ident()]
+
+    assert rig.call(emit)
+
+
+def test_a_reentrant_action_waits_for_the_one_that_scheduled_it(rig: Any) -> None:
+    """Operators change their state without a lock, because nothing re-enters them."""
+    order: list[str] = []
+
+    def outer(scheduler: Any, _state: Any) -> None:
+        for name in "abc":
+            scheduler.schedule(lambda _s, state: order.append(state), name)
+        order.append("outer")
+
+    def run() -> list[str]:
+        rig.scheduler.schedule(outer)
+        return order
+
+    assert rig.call(run) == ["outer", "a", "b", "c"]
+
+
+def test_own_reentrant_actions_run_before_schedule_returns_however_many(rig: Any) -> None:
+    """The budget bounds what a caller does for others, not what it asked for itself."""
+    ran: list[int] = []
+
+    def outer(scheduler: Any, _state: Any) -> None:
+        for n in range(1000):
+            scheduler.schedule(lambda _s, state: ran.append(state), n)
+
+    def run() -> int:
+        rig.scheduler.schedule(outer)
+        return len(ran)
+
+    assert rig.call(run) == 1000
+    assert ran == sorted(ran)
+
+
+def test_a_posted_action_never_runs_inside_post(rig: Any) -> None:
+    """A transport's callback must return before a pipeline runs."""
+    order: list[str] = []
+
+    def action(_scheduler: Any, _state: Any) -> None:
+        rig.scheduler.post(lambda: order.append("posted"))
+        order.append("action")
+
+    rig.scheduler.schedule(action)
+    rig.until(lambda: len(order) == 2)
+    assert order == ["action", "posted"]
+
+
+def test_posted_actions_do_not_starve_scheduled_ones(rig: Any) -> None:
+    """Deaths of shares come in while actions run; they must not hold up the stream."""
+    posts = 0
+    scheduled_after: list[int] = []
+
+    def post_again() -> None:
+        nonlocal posts
+        posts += 1
+        if posts < 500:
+            rig.scheduler.post(post_again)
+
+    def start(scheduler: Any, _state: Any) -> None:
+        scheduler.post(post_again)
+        scheduler.schedule(lambda *_: scheduled_after.append(posts))
+
+    rig.scheduler.schedule(start)
+    rig.until(lambda: posts == 500 and bool(scheduled_after))
+    assert scheduled_after[0] <= 2
+
+
+def test_a_raising_action_is_counted_reported_and_ends_nothing(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """reactivex's EventLoopScheduler dies silently here, and its work queues for ever."""
+    seen: list[BaseException] = []
+    ran: list[int] = []
+    rig.scheduler.on_error = seen.append
+    with caplog.at_level(logging.ERROR, "rxotlp"):
+        rig.scheduler.post(lambda: 1 / 0)
+        rig.scheduler.post(lambda: ran.append(1))
+        rig.until(lambda: ran == [1])
+    assert rig.scheduler.errors == rig.scheduler.statistics().errors == 1
+    assert [type(error) for error in seen] == [ZeroDivisionError]
+    assert "an action of" in caplog.text
+
+
+def test_a_raising_on_error_is_logged_and_ends_nothing(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The hook is the user's code as well."""
+    ran: list[int] = []
+    rig.scheduler.on_error = lambda error: 1 / 0
+    rig.scheduler.post(lambda: [].pop())
+    rig.scheduler.post(lambda: ran.append(1))
+    rig.until(lambda: ran == [1])
+    assert "the on_error of" in caplog.text
+
+
+def test_an_inline_action_raises_to_its_caller_and_what_waits_still_runs(rig: Any) -> None:
+    """A direct call that fails must fail where it was made, as in reactivex."""
+    ran: list[int] = []
+
+    def action(scheduler: Any, _state: Any) -> None:
+        scheduler.schedule(lambda *_: ran.append(1))
+        raise KeyError("mine")
+
+    def run() -> None:
+        with pytest.raises(KeyError, match="mine"):
+            rig.scheduler.schedule(action)
+
+    rig.call(run)
+    assert ran == [1]
+    assert rig.scheduler.errors == 1
+
+
+def test_actions_run_in_the_context_they_were_scheduled_in(rig: Any) -> None:
+    """Instrumentation and suppression travel in context variables."""
+    seen: dict[str, str] = {}
+    scheduler = rig.scheduler
+
+    def outer(_scheduler: Any, _state: Any) -> None:
+        token = variable.set("mine")
+        scheduler.schedule(lambda *_: seen.update(queued=variable.get()))
+        scheduler.schedule_relative(0.01, lambda *_: seen.update(timer=variable.get()))
+        scheduler.run_blocking(variable.get, lambda result, _e: seen.update(pool=result))
+        scheduler.run_coroutine(read(), lambda result, _e: seen.update(task=result))
+        variable.reset(token)
+
+    async def read() -> str:
+        return variable.get()
+
+    rig.call(lambda: scheduler.schedule(outer))
+    rig.until(lambda: len(seen) == 4)
+    assert set(seen.values()) == {"mine"}
+
+
+def test_every_action_starts_with_an_empty_bracket_and_restores_it(rig: Any) -> None:
+    """Otherwise an action would be taken for part of whatever its thread was emitting."""
+    tops: list[object] = []
+    look = lambda *_: tops.append(local.top)  # noqa: E731
+    share: Any = object()
+
+    def emitting() -> object:
+        local.top = share
+        try:
+
+            def outer(scheduler: Any, _state: Any) -> None:
+                look()
+                scheduler.schedule(look)
+                scheduler.post(look)
+
+            rig.scheduler.schedule(outer)
+            return local.top
+        finally:
+            local.top = None
+
+    assert rig.call(emitting) is share
+    rig.scheduler.schedule_relative(0.0, look)
+    rig.until(lambda: len(tops) == 4)
+    assert tops == [None] * 4
+
+
+def test_a_disposed_action_does_not_run(rig: Any) -> None:
+    """Dispose is how Rx says that nobody wants the result any more."""
+    ran: list[str] = []
+
+    def outer(scheduler: Any, _state: Any) -> None:
+        scheduler.schedule(lambda *_: ran.append("queued")).dispose()
+        scheduler.schedule_relative(0.0, lambda *_: ran.append("timer")).dispose()
+        scheduler.schedule_relative(0.01, lambda *_: ran.append("kept"))
+
+    rig.scheduler.schedule(outer)
+    rig.until(lambda: bool(ran))
+    assert ran == ["kept"]
+
+
+def test_disposing_after_the_run_disposes_what_the_action_returned(rig: Any) -> None:
+    """reactivex's contract: a recursive action is cancelled through its first handle."""
+    inner = BooleanDisposable()
+    ran: list[int] = []
+
+    def action(_scheduler: Any, _state: Any) -> BooleanDisposable:
+        ran.append(1)
+        return inner
+
+    handle = rig.scheduler.schedule_relative(0.0, action)
+    rig.until(lambda: ran == [1])
+    handle.dispose()
+    assert inner.is_disposed
+
+
+def test_what_an_action_held_is_let_go_once_it_has_run_or_was_cancelled(rig: Any) -> None:
+    """A held element cannot die, and its sender would wait until the deadline."""
+
+    class Element:
+        pass
+
+    elements = [Element(), Element(), Element()]
+    alive = [weakref.ref(element) for element in elements]
+    handles = []
+
+    def outer(scheduler: Any, _state: Any) -> None:
+        handles.append(scheduler.schedule(lambda *_: None, elements.pop()))
+        handles.append(scheduler.schedule_relative(0.0, lambda *_: None, elements.pop()))
+        cancelled = scheduler.schedule_relative(1000.0, lambda *_: None, elements.pop())
+        cancelled.dispose()
+        handles.append(cancelled)
+
+    rig.scheduler.schedule(outer)
+    rig.until(lambda: not any(reference() for reference in alive))
+
+
+def test_timers_run_in_order_of_due_time_then_of_arming(rig: Any) -> None:
+    """Equal times in an undefined order would make results depend on chance."""
+    order: list[str] = []
+
+    def arm(scheduler: Any, _state: Any) -> None:
+        now = scheduler.now
+        later = now + scheduler.to_timedelta(0.02)
+        for name, due in (("c", later), ("a", now), ("d", later), ("b", now)):
+            scheduler.schedule_absolute(due, lambda _s, state: order.append(state), name)
+
+    rig.scheduler.schedule(arm)
+    rig.until(lambda: len(order) == 4)
+    assert "".join(order) == "abcd"
+
+
+def test_a_timer_that_is_due_already_runs_after_the_call_that_armed_it(rig: Any) -> None:
+    """Operators store the handle; the action must not run before they can."""
+    order: list[str] = []
+
+    def arm() -> None:
+        rig.scheduler.schedule_relative(-1.0, lambda *_: order.append("timer"))
+        order.append("armed")
+
+    rig.scheduler.schedule(lambda *_: arm())
+    rig.until(lambda: len(order) == 2)
+    assert order == ["armed", "timer"]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_cancelled_timers_do_not_pile_up_until_they_are_due(rig: Any, inside: bool) -> None:
+    """A timeout an element, cancelled each time, must not cost memory for an hour."""
+
+    def arm_and_cancel(*_: Any) -> None:
+        for _n in range(5000):
+            rig.scheduler.schedule_relative(3600.0, lambda *_: None).dispose()
+            most.append(rig.scheduler._timers.room)
+
+    most: list[int] = []
+    if inside:
+        rig.scheduler.schedule(arm_and_cancel)
+    else:
+        rig.call(arm_and_cancel)
+    rig.until(lambda: len(most) == 5000)
+    assert max(most) < 300
+    assert rig.scheduler.statistics().timers == 0
+
+
+def test_a_periodic_action_goes_on_after_a_raise_and_stops_when_disposed(rig: Any) -> None:
+    """A control loop that ends silently at its first bad reading is worse than none."""
+    states: list[int] = []
+
+    def tick(state: int | None) -> int:
+        assert state is not None
+        states.append(state)
+        if state == 1 and states.count(1) == 1:
+            raise RuntimeError("a bad reading")
+        return state + 1
+
+    handle = rig.scheduler.schedule_periodic(0.005, tick, 0)
+    rig.until(lambda: len(states) >= 4)
+    handle.dispose()
+    assert states[:4] == [0, 1, 1, 2]
+    assert rig.scheduler.errors == 1
+    rig.until(lambda: rig.scheduler.statistics().timers == 0)
+
+
+def test_a_periodic_action_may_dispose_of_itself(rig: Any) -> None:
+    """`take` ends an interval from inside its own tick."""
+    ticks: list[int] = []
+    handles: list[Any] = []
+
+    def tick(_state: int | None) -> None:
+        ticks.append(1)
+        if len(ticks) == 2:
+            handles[0].dispose()
+
+    handles.append(rig.scheduler.schedule_periodic(0.005, tick, 0))
+    rig.until(lambda: len(ticks) == 2 and rig.scheduler.statistics().timers == 0)
+    assert len(ticks) == 2
+
+
+def test_reactivex_operators_that_use_time_run_on_it(rig: Any) -> None:
+    """Users mix our operators with reactivex's on one scheduler."""
+    scheduler = rig.scheduler
+    found: dict[str, list[Any]] = {}
+
+    def keep(name: str, stream: rx.Observable[Any]) -> None:
+        stream.pipe(rx_ops.to_list()).subscribe(lambda got: found.update({name: got}))
+
+    def start(*_: Any) -> None:
+        keep("interval", rx.interval(0.005, scheduler=scheduler).pipe(rx_ops.take(3)))
+        keep("timer", rx.timer(0.005, 0.01, scheduler=scheduler).pipe(rx_ops.take(2)))
+        keep("delay", rx.of(1, 2).pipe(rx_ops.delay(0.005, scheduler=scheduler)))
+        keep("debounce", rx.of(1, 2, 3).pipe(rx_ops.debounce(0.005, scheduler=scheduler)))
+        keep("timeout", rx.of(7).pipe(rx_ops.timeout(5.0, scheduler=scheduler)))
+        keep("observe_on", rx.of(1, 2, 3).pipe(rx_ops.observe_on(scheduler)))
+        keep("subscribe", rx.from_iterable(range(3), scheduler=scheduler))
+
+    scheduler.schedule(start)
+    rig.until(lambda: len(found) == 7)
+    assert found == {
+        "interval": [0, 1, 2],
+        "timer": [0, 1],
+        "delay": [1, 2],
+        "debounce": [3],
+        "timeout": [7],
+        "observe_on": [1, 2, 3],
+        "subscribe": [0, 1, 2],
+    }
+
+
+def test_statistics_count_what_waits_what_ran_and_what_raised(rig: Any) -> None:
+    """Every bounded thing shows its state, or nobody can tell why it stands still."""
+    seen: list[Any] = []
+
+    def action(scheduler: Any, _state: Any) -> None:
+        scheduler.schedule(lambda *_: None)
+        scheduler.post(lambda: None)
+        scheduler.schedule_relative(1000.0, lambda *_: None)
+        seen.append((scheduler.statistics(), scheduler.idle, scheduler.running_here))
+
+    rig.call(lambda: rig.scheduler.schedule(action))
+    inside, idle, here = seen[0]
+    assert (inside.queued, inside.timers, inside.errors) == (2, 1, 0)
+    assert not idle
+    assert here
+    rig.until(lambda: bool(rig.scheduler.idle))
+    assert rig.scheduler.statistics().ran >= 3
+    assert "idle, 0 queued, 1 timers" in repr(rig.scheduler)
+
+
+def test_close_discards_timers_says_how_many_and_runs_what_waits(rig: Any) -> None:
+    """What will not happen is reported; what was handed over is not lost."""
+    ran: list[str] = []
+
+    def fill() -> None:
+        rig.scheduler.schedule_relative(1000.0, lambda *_: ran.append("timer"))
+        rig.scheduler.schedule_relative(1000.0, lambda *_: ran.append("timer")).dispose()
+        rig.scheduler.schedule_periodic(500.0, lambda state: state)
+        rig.scheduler.post(lambda: ran.append("posted"))
+
+    rig.call(fill)
+    assert rig.close() == 2
+    assert ran == ["posted"]
+    assert rig.close() == 0
+
+
+def test_a_closed_scheduler_refuses_work_but_runs_inline(rig: Any) -> None:
+    """What is disposed of after the end must still settle what it holds."""
+    rig.scheduler.schedule_relative(0.0, lambda *_: None)
+    rig.close()
+    for refused in (
+        lambda: rig.scheduler.schedule_relative(1.0, lambda *_: None),
+        lambda: rig.scheduler.schedule_periodic(1.0, lambda state: state),
+        lambda: rig.scheduler.post(lambda: None),
+        lambda: rig.scheduler.run_blocking(lambda: None, lambda *_: None),
+        lambda: rig.scheduler.run_coroutine(nothing(), lambda *_: None),
+    ):
+        with pytest.raises(PipelineError, match=r"after close\(\)"):
+            refused()
+    ran: list[int] = []
+    rig.call(lambda: rig.scheduler.schedule(lambda *_: ran.append(1)))
+    assert ran == [1]
+
+
+def test_the_last_actions_may_still_schedule_post_and_arm(rig: Any) -> None:
+    """An operator that flushes while the scheduler closes must not break half-way."""
+    ran: list[str] = []
+
+    def last() -> None:
+        rig.scheduler.schedule_relative(1.0, lambda *_: ran.append("never"))
+        rig.scheduler.post(lambda: ran.append("posted"))
+        rig.scheduler.schedule(lambda *_: ran.append("scheduled"))
+
+    def close_from_outside() -> None:
+        rig.scheduler.post(last)
+
+    rig.call(close_from_outside)
+    assert rig.close() == 1
+    assert sorted(ran) == ["posted", "scheduled"]
+    assert rig.scheduler.errors == 0
+
+
+async def nothing() -> None:
+    """A coroutine that is never started."""
+
+
+def test_closing_inside_an_action_raises(rig: Any) -> None:
+    """It would wait for itself."""
+    raised: list[bool] = []
+
+    def action(scheduler: Any, _state: Any) -> None:
+        with pytest.raises(PipelineError, match="inside one of its own actions"):
+            scheduler.close()
+        raised.append(True)
+
+    rig.scheduler.schedule(action)
+    rig.until(lambda: raised == [True])
+
+
+def test_waiting_inside_an_action_raises(rig: Any) -> None:
+    """It would deadlock: what it waits for can only happen in another action."""
+    raised: list[bool] = []
+
+    def action(scheduler: Any, _state: Any) -> None:
+        with pytest.raises(PipelineError, match="wait_for"):
+            scheduler.wait_for(lambda: True)
+        raised.append(True)
+
+    rig.scheduler.schedule(action)
+    rig.until(lambda: raised == [True])
+
+
+@pytest.mark.parametrize("period", [0, -1, 0.0])
+def test_a_period_of_nothing_is_refused(rig: Any, period: float) -> None:
+    """It would run for ever at one instant."""
+    with pytest.raises(ValueError, match=r"schedule_periodic\(period=.*more than 0 s"):
+        rig.scheduler.schedule_periodic(period, lambda state: state)
+
+
+@pytest.mark.parametrize("duration", [float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(rig: Any, duration: float) -> None:
+    """A timer for NaN would sort anywhere."""
+    with pytest.raises(ValueError, match="expected a finite time"):
+        rig.scheduler.schedule_relative(duration, lambda *_: None)
+
+
+def test_arguments_out_of_range_are_refused_where_they_are_written() -> None:
+    """A pool of no threads would only show when the first call hangs."""
+    with pytest.raises(ValueError, match=r"SyncScheduler\(max_workers=0\): expected 1 or more"):
+        SyncScheduler(max_workers=0)
+    with pytest.raises(TypeError, match=r"max_workers='2'"):
+        SyncScheduler(max_workers="2")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="time zone"):
+        VirtualScheduler(epoch=rx.internal.constants.UTC_ZERO.replace(tzinfo=None))
