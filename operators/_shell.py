@@ -13,7 +13,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxotlp._core.outcomes import DISPOSED, dropped, rejected
-from rxotlp.assembly import Rejected
+from rxotlp.assembly import Rejected, current
 from rxotlp.data import TelemetryData
 from rxotlp.operators._turn import Turn, turn_for
 from rxotlp.shares import Share
@@ -35,10 +35,15 @@ def operator(
         def subscribe(
             observer: abc.ObserverBase[Any], scheduler_: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
+            assembling = current()
+            start = 0 if assembling is None else assembling.books.mark
             stage = build(observer, turn_for(scheduler, scheduler_))
+            middle = 0 if assembling is None else assembling.books.mark
             upstream = source.subscribe(
                 stage.on_next, stage.on_error, stage.on_completed, scheduler=scheduler_
             )
+            if assembling is not None:
+                assembling.books.place_before(start, middle)
             return CompositeDisposable(upstream, Disposable(stage.dispose))
 
         return Observable(subscribe)
@@ -100,7 +105,13 @@ class Shell(Stage):
         """Nobody listens any more."""
         if not self.disposed:
             self.disposed = True
-            self.turn.enter(self.discard)
+            self.turn.enter(self._discard)
+
+    def _discard(self) -> None:
+        self.discard()
+        holders = self.book.holders
+        if holders is not None and not self.held():  # what still runs is counted until it ends
+            holders.remove(self.held)
 
     def discard(self) -> None:
         """In the turn, after disposal. Holders settle what they hold."""

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 from reactivex import abc
 from reactivex.subject import Subject
 
+from rxotlp._core.bracket import local
 from rxotlp.books import Books
 
 if TYPE_CHECKING:
     from rxotlp.data import TelemetryData
     from rxotlp.receipt import Receipt
 
-__all__ = ["Assembly", "Connectable", "Rejected", "Resource", "current"]
+__all__ = ["Assembly", "Connectable", "Rejected", "Resource", "current", "emitting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +104,12 @@ _current: ContextVar[Assembly | None] = ContextVar("rxotlp.assembly", default=No
 def current() -> Assembly | None:
     """The assembly of the pipeline that is being subscribed in this context, if any."""
     return _current.get()
+
+
+def emitting() -> Assembly | None:
+    """The assembly of the pipeline that is emitting on this thread, if any.
+
+    Whatever is subscribed meanwhile (by `group_by`, `flat_map`) belongs to it.
+    """
+    top = local.top
+    return None if top is None or top.now is None else top.now.assembly

@@ -14,12 +14,16 @@ threads, so a native operator on a thread of its own does not corrupt them eithe
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from reactivex import Observable
 from reactivex.subject import Subject
 
 from rxotlp._core.outcomes import Kind, Outcome
 from rxotlp.errors import PipelineError
+
+if TYPE_CHECKING:
+    from rxotlp.assembly import Assembly
 
 __all__ = ["Account", "Book", "Books"]
 
@@ -89,6 +93,7 @@ class Book:
     """One stage's running counts. Stages write it; readers take `account` and `edge`."""
 
     __slots__ = (
+        "assembly",
         "created",
         "delivered",
         "dropped",
@@ -98,6 +103,7 @@ class Book:
         "failed",
         "filtered",
         "held",
+        "holders",
         "leaf",
         "name",
         "passed",
@@ -110,6 +116,8 @@ class Book:
     def __init__(self, name: str, *, held: Callable[[], int] = _nothing) -> None:
         self.name = name
         self.held = held
+        self.assembly: Assembly | None = None  # of the pipeline whose books it is in
+        self.holders: list[Callable[[], int]] | None = None  # of a book that several share
         self.leaf = False  # set for a stage whose emissions are not telemetry
         self.warned = False
         self.received = 0
@@ -199,28 +207,72 @@ class Books:
 
     def __init__(self) -> None:
         self._books: list[Book] = []
-        self._names: dict[str, int] = {}
+        self._given: set[str] = set()
+        self._inner: dict[str, Book] = {}
+        self._numbered = 0  # books that have their final name
         self._changes: Subject[list[Account]] = Subject()
 
     def open(self, name: str, *, held: Callable[[], int] = _nothing, given: bool = False) -> Book:
-        """Open a stage's book.
+        """Open a stage's book, behind those that are open.
 
         Args:
-            name: the operator's name; the second `batch` becomes `batch#2`, in the order
-                in which the pipeline is subscribed, so names are stable across starts.
+            name: the operator's name; several of one name are told apart by a number.
             held: says how many items the stage holds right now.
             given: the user chose the name; a second one of that name is an error.
         """
-        count = self._names.get(name, 0) + 1
-        if given and count > 1:
-            raise PipelineError(f"two stages are named {name!r}: give each name= of its own")
-        self._names[name] = count
-        book = Book(name if count == 1 else f"{name}#{count}", held=held)
+        if given:
+            if name in self._given:
+                raise PipelineError(f"two stages are named {name!r}: give each name= of its own")
+            self._given.add(name)
+        book = Book(name, held=held)
         self._books.append(book)
         return book
 
+    def open_inner(self, name: str, held: Callable[[], int]) -> Book:
+        """The book of stages that native operators subscribe while the pipeline runs.
+
+        `group_by` and `flat_map` may subscribe any number of them; all of one name share
+        one book, `name*`.
+        """
+        book = self._inner.get(name)
+        if book is None:
+            holders: list[Callable[[], int]] = []
+            book = Book(f"{name}*", held=lambda: sum(holder() for holder in holders))
+            book.holders = holders
+            self._inner[name] = book
+            self._books.append(book)
+        assert book.holders is not None
+        book.holders.append(held)
+        return book
+
+    @property
+    def mark(self) -> int:
+        """Where the next book will stand."""
+        return len(self._books)
+
+    def place_before(self, start: int, middle: int) -> None:
+        """Put the books opened since `middle` before those opened since `start`.
+
+        Rx subscribes from the end of a pipeline to its source; readers go the other way.
+        """
+        self._books[start:] = self._books[middle:] + self._books[start:middle]
+
+    def _number(self) -> None:
+        """Name the stages: the second `batch` in the order of the stream is `batch#2`."""
+        if self._numbered == len(self._books):
+            return
+        self._numbered = len(self._books)
+        seen: dict[str, int] = dict.fromkeys(self._given, 1)
+        for book in self._books:
+            if book.name in self._given or book.name.endswith("*"):
+                continue
+            name = book.name.partition("#")[0]
+            seen[name] = count = seen.get(name, 0) + 1
+            book.name = name if count == 1 else f"{name}#{count}"
+
     def snapshot(self) -> list[Account]:
         """Every stage's account, each followed by its edge where it has one."""
+        self._number()
         accounts: list[Account] = []
         for book in self._books:
             accounts.append(book.account)

@@ -49,15 +49,17 @@ class Stage:
         given: bool = False,
         inbox: Inbox | None = None,
     ) -> None:
-        self.assembly = pipeline = assembly.current()
         self.observer = observer
         self.inbox = inbox
+        pipeline = assembly.emitting()
+        if pipeline is not None:
+            self.book = pipeline.books.open_inner(name, self.held)
+        elif (pipeline := assembly.current()) is not None:
+            self.book = pipeline.books.open(name, held=self.held, given=given)
+        else:
+            self.book = Book(name, held=self.held)
+        self.book.assembly = self.assembly = pipeline
         self.strict = pipeline is not None and pipeline.strict
-        self.book = (
-            Book(name, held=self.held)
-            if pipeline is None
-            else pipeline.books.open(name, held=self.held, given=given)
-        )
 
     def held(self) -> int:
         """Items inside the stage right now."""
