@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 from google.protobuf.message import Message
 
 from rxotlp.wire import group, json, profiles, records, split
-from rxotlp.wire.records import RecordView
 from rxotlp.wire.shapes import read
 from rxotlp.wire.signals import Signal
 from rxotlp.wire.values import ResourceView
+from rxotlp.wire.views import RecordView
 
 if TYPE_CHECKING:
     from rxotlp.shares import Share
@@ -363,7 +363,12 @@ class TelemetryData:
 
     def _with_share(self, share: "Share | None") -> "TelemetryData":
         """The same data with another share."""
-        made = _new(self._signal, self._chunks, self._items, self._metadata, share)
+        made = _make(TelemetryData)
+        made._share = share
+        made._signal = self._signal
+        made._chunks = self._chunks
+        made._items = self._items
+        made._metadata = self._metadata
         made._parts = self._parts
         return made
 

@@ -9,12 +9,12 @@ field is a list. Occurrences of one field keep their order, so the marks tell wh
     record  mark  record  mark  record      decoded:  ["GET /a", MARK, MARK, "GET /b"]
 
 which says that the second record has none. A record that is cut off, or opens a group and
-does not close it, swallows the mark after it; then the count of marks is wrong and nothing
-is believed. Nobody can forge a mark, because a process makes its own and never sends it.
+does not close it, swallows the mark after it; then marks are missing and nothing is
+believed. Nobody can forge a mark, because a process makes its own and never sends it.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -41,29 +41,37 @@ def texts(column: Column, records: Sequence[bytes]) -> list[Any] | None:
     assert column.marks is not None
     joint = column.tag + bytes([len(_MARK)]) + _MARK
     try:
-        found = list(column.marks.FromString(joint.join(records)).field)
+        joined = column.marks.FromString(joint.join(records))
     except ProtobufDecodeError:
         return None
-    marks = len(records) - 1
-    if found.count(_MARK) != marks:
-        return None
-    if len(found) == 2 * marks + 1 and found[1::2].count(_MARK) == marks:
-        found = found[0::2]  # each record has the field once
-    else:
-        found = _gathered(found, merge=column.merges)
+    found = _once_each(joined, len(records))
+    if found is None:
+        found = _gathered(joined.field, merge=column.merges)
+        if len(found) != len(records):
+            return None
     if column.decode is None:
         return found
     try:
-        return list(map(_Memo(column.decode).__getitem__, found))
+        values = {value: column.decode(value) for value in set(found)}
     except (UnicodeDecodeError, ProtobufDecodeError):
         return None
+    return list(map(values.__getitem__, found))
 
 
-def _gathered(found: list[bytes], *, merge: bool) -> list[bytes]:
+def _once_each(joined: Any, records: int) -> list[bytes] | None:
+    """The occurrences between the marks, if every record has the field once."""
+    occurrences = joined.field
+    if len(occurrences) != 2 * records - 1 or occurrences[1::2].count(_MARK) != records - 1:
+        return None
+    found: list[bytes] = occurrences[0::2]
+    return found
+
+
+def _gathered(occurrences: Any, *, merge: bool) -> list[bytes]:
     """One value a record: of several occurrences the last, or for messages all, joined."""
     column = []
     current = b""
-    for piece in found:
+    for piece in occurrences:
         if piece == _MARK:
             column.append(current)
             current = b""
@@ -71,14 +79,3 @@ def _gathered(found: list[bytes], *, merge: bool) -> list[bytes]:
             current = current + piece if merge else piece
     column.append(current)
     return column
-
-
-class _Memo(dict[bytes, Any]):
-    """Decodes each different value once; names and statuses repeat."""
-
-    def __init__(self, decode: Callable[[bytes], Any]) -> None:
-        self._decode = decode
-
-    def __missing__(self, key: bytes) -> Any:
-        self[key] = made = self._decode(key)
-        return made

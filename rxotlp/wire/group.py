@@ -7,14 +7,14 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
-from opentelemetry.proto.profiles.v1development.profiles_pb2 import ProfilesDictionary
 
 from rxotlp.errors import DecodeError
+from rxotlp.wire.dictionary import read_dictionary
 from rxotlp.wire.shapes import LAYOUTS, read
 from rxotlp.wire.signals import Signal
 from rxotlp.wire.values import ResourceView
 
-__all__ = ["group_by", "resources", "string_table"]
+__all__ = ["group_by", "resources"]
 
 
 def resources(signal: Signal, payload: bytes) -> list[ResourceView]:
@@ -24,7 +24,7 @@ def resources(signal: Signal, payload: bytes) -> list[ResourceView]:
         DecodeError: the request, or a resource, cannot be read.
     """
     keys = read(LAYOUTS[signal].keys, signal, payload)
-    strings = string_table(keys) if signal is Signal.PROFILES else ()
+    strings = read_dictionary(keys).string_table if signal is Signal.PROFILES else ()
     return [_resource(signal, index, group, strings) for index, group in enumerate(keys.groups)]
 
 
@@ -62,22 +62,9 @@ def group_by(
     return parts
 
 
-def string_table(request: Any) -> Sequence[str]:
-    """A profiles request's string table, from any node that has `dictionary`.
-
-    Raises:
-        DecodeError: the dictionary cannot be read.
-    """
-    try:
-        dictionary = ProfilesDictionary.FromString(b"".join(request.dictionary))
-    except ProtobufDecodeError as error:
-        raise DecodeError(f"dictionary: {error}", path="dictionary") from None
-    return dictionary.string_table
-
-
 def _resource(signal: Signal, index: int, group: Any, strings: Sequence[str]) -> ResourceView:
     try:
         return ResourceView.read(group, strings)
     except (ProtobufDecodeError, UnicodeDecodeError) as error:
-        path = f"resource_{signal.value if signal is not Signal.TRACES else 'spans'}[{index}]"
-        raise DecodeError(f"{path}.resource: {error}", path=f"{path}.resource") from None
+        path = f"{LAYOUTS[signal].path[0]}[{index}].resource"
+        raise DecodeError(f"{signal.value}: {path}: {error}", path=path) from None

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from itertools import compress
 from typing import Any
 
-from rxotlp.wire.rows import RecordView, Source
+from rxotlp.wire.rows import Source
 from rxotlp.wire.shapes import LAYOUTS, children, read
 from rxotlp.wire.signals import Signal
+from rxotlp.wire.views import RecordView
 
-__all__ = ["RecordView", "filter_records", "map_records", "views"]
+__all__ = ["filter_records", "map_records", "views"]
 
 
 def views(signal: Signal, payload: bytes) -> Iterator[RecordView]:
@@ -39,15 +40,14 @@ def filter_records(
     kept = dropped = 0
     emptied: set[tuple[int, ...]] = set()
     for rows in Source(signal, payload, shape).walk():
-        flags = [bool(predicate(view)) for view in rows.views()]
-        stay = flags.count(True)
-        kept += stay
-        if stay == len(flags):
+        stay = list(compress(rows.raw, map(predicate, rows.views())))
+        kept += len(stay)
+        if len(stay) == len(rows.raw):
             continue
-        dropped += len(flags) - stay
+        dropped += len(rows.raw) - len(stay)
         if not stay:
             emptied.add(rows.place)
-        rows.put(list(compress(rows.raw, flags)))
+        rows.put(stay)
     if not dropped:
         return payload, kept
     if not kept:

@@ -1,123 +1,37 @@
-"""The records of one list (a scope's, or a metric's points), and a view of each.
-
-A view decodes a field when it is touched, and then for the whole list at once: the field's
-*column*. That is what makes a predicate over every record cheap, because protobuf is called
-once a list and not once a record. What is no column decodes that one record in full.
-"""
+"""The records of one list (a scope's, or a metric's points) with all that is above them."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
-from google.protobuf.message import Message
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
-from opentelemetry.proto.profiles.v1development.profiles_pb2 import ProfilesDictionary
 
 from rxotlp.errors import DecodeError
 from rxotlp.wire import values
 from rxotlp.wire.columns import numbers, texts
-from rxotlp.wire.shapes import LAYOUTS, Column, Layout, children
+from rxotlp.wire.dictionary import read_dictionary
+from rxotlp.wire.shapes import LAYOUTS, Layout, children
 from rxotlp.wire.signals import Signal
 from rxotlp.wire.values import ResourceView, ScopeView
+from rxotlp.wire.views import RecordView, maker
 
-__all__ = ["RecordView", "Rows", "Source"]
+__all__ = ["Rows", "Source"]
 
-
-class RecordView:
-    """A record under the OTLP message's own field names; read-only.
-
-    `attributes` is a mapping to Python values and a log record's `body` is such a value.
-    `resource` and `scope` are views; a data point has `metric`, OTLP's `Metric` without its
-    points. `message` is the whole record, and whatever else is asked for comes from it.
-    """
-
-    __slots__ = ("_attributes", "_columns", "_full", "_index", "_rows")
-
-    _attributes: Any
-    _columns: "_Columns"
-    _full: Any
-    _index: int
-    _rows: "Rows"
-
-    @property
-    def message(self) -> Any:
-        """The whole record, decoded once a view; changing it changes nothing else."""
-        return self._full
-
-    @property
-    def attributes(self) -> Any:
-        """The record's attributes as a read-only mapping."""
-        return self._attributes
-
-    @property
-    def resource(self) -> ResourceView:
-        """What the record is about."""
-        return self._rows.source.resource(self._rows)
-
-    @property
-    def scope(self) -> ScopeView:
-        """Which instrumentation wrote it."""
-        return self._rows.scope
-
-    @property
-    def metric(self) -> Any:
-        """A data point's metric, without points.
-
-        Raises:
-            AttributeError: the record is no data point.
-        """
-        return self._rows.metric
-
-    def to_bytes(self) -> bytes:
-        """The record as it came."""
-        return self._rows.raw[self._index]
-
-    def __getattr__(self, name: str) -> Any:
-        # Slots that are filled when first asked for, then fields that are no column.
-        if name == "_full":
-            self._full = full = self._rows.message(self._index)
-            return full
-        if name == "_attributes":
-            self._attributes = found = self._rows.attributes(self._full)
-            return found
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._full, name)
-
-    def __repr__(self) -> str:
-        return f"<RecordView {self._rows.path(self._index)}>"
-
-
-def _column(name: str) -> property:
-    def get(self: RecordView) -> Any:
-        return self._columns[name][self._index]
-
-    return property(get, doc=f"OTLP's `{name}`.")
-
-
-def _body(self: RecordView) -> Any:
-    return values.value(self._full.body)
-
-
-class _Columns(dict[str, "Sequence[Any]"]):
-    """A list's columns, each decoded when first asked for."""
-
-    __slots__ = ("rows",)
-
-    rows: "Rows"
-
-    def __missing__(self, name: str) -> Sequence[Any]:
-        self[name] = made = self.rows.column(name)
-        return made
+_FEW = 4  # records; below that it is quicker to decode each in full than to make columns
 
 
 class Source:
-    """One request whose records are looked at."""
+    """One request whose records are looked at.
+
+    Attributes:
+        touched: the columns that some view was asked for, in that order.
+    """
 
     def __init__(self, signal: Signal, payload: bytes, shape: Any) -> None:
         self.signal = signal
         self.layout: Layout = LAYOUTS[signal]
+        self.touched: dict[str, None] = {}
         self._payload = payload
         self._shape = shape
         self._resources: dict[int, ResourceView] = {}
@@ -153,10 +67,7 @@ class Source:
     @cached_property
     def dictionary(self) -> Any:
         """A profiles request's dictionary."""
-        try:
-            return ProfilesDictionary.FromString(b"".join(self._shape.dictionary))
-        except ProtobufDecodeError as error:
-            raise DecodeError(f"dictionary: {error}", path="dictionary") from None
+        return read_dictionary(self._shape)
 
     @property
     def strings(self) -> Sequence[str]:
@@ -176,6 +87,7 @@ class Rows:
     """One list of records.
 
     Attributes:
+        source: the request it is in.
         place: the indices of group, scope and, for metrics, metric.
         nodes: those nodes of the shape.
         raw: the records' bytes.
@@ -195,19 +107,19 @@ class Rows:
         self.raw: list[bytes] = list(records)
         self._records = records
         self._kind = kind
-        self._class: type[Message] = source.layout.record[kind]
+        self._class: type[Any] = source.layout.record[kind]
+        self._columns: dict[str, list[Any]] = {}
 
     def views(self) -> Iterator[RecordView]:
-        """A view of each record."""
-        made_class = _VIEWS[self._class]
-        columns = _Columns()
-        columns.rows = self
-        for index in range(len(self.raw)):
-            view = made_class()
-            view._rows = self
-            view._columns = columns
-            view._index = index
-            yield view
+        """A view of each record; the first shows which columns the others should come with."""
+        first = 0
+        if not self.source.touched:
+            yield from maker(self._class, ())(self, 0, self.raw[:1])
+            first = 1
+        known = self.source.layout.columns[self._kind]
+        names = tuple(name for name in self.source.touched if name in known)
+        columns = [self.column(name)[first:] for name in names]
+        yield from maker(self._class, names)(self, first, self.raw[first:], *columns)
 
     def put(self, records: list[bytes]) -> None:
         """Put other records in the shape, in place of these."""
@@ -228,6 +140,11 @@ class Rows:
             return values.attributes(message.attributes)
         table, strings = source.dictionary.attribute_table, source.strings
         return values.attributes([table[index] for index in message.attribute_indices], strings)
+
+    @property
+    def resource(self) -> ResourceView:
+        """The resource above the list."""
+        return self.source.resource(self)
 
     @cached_property
     def scope(self) -> ScopeView:
@@ -255,10 +172,20 @@ class Rows:
 
     def column(self, name: str) -> list[Any]:
         """One field of every record."""
-        column: Column = self.source.layout.columns[self._kind][name]
-        found = self._numbers(name) if column.marks is None else texts(column, self.raw)
-        if found is None:  # some record is not what it should be: find out which
-            return [getattr(self.message(index), name) for index in range(len(self.raw))]
+        found = self._columns.get(name)
+        if found is None:
+            self._columns[name] = found = self._read(name)
+            self.source.touched[name] = None
+        return found
+
+    def _read(self, name: str) -> list[Any]:
+        column = self.source.layout.columns[self._kind][name]
+        found = None
+        if len(self.raw) >= _FEW:
+            found = self._numbers(name) if column.marks is None else texts(column, self.raw)
+        if found is None:  # few, or one is not what it should be: the error says which
+            records = [getattr(self.message(index), name) for index in range(len(self.raw))]
+            found = list(map(column.convert, records)) if column.convert else records
         return found
 
     def _numbers(self, name: str) -> list[Any] | None:
@@ -282,18 +209,3 @@ class Rows:
     def bad(self, path: str, error: Exception) -> DecodeError:
         """The error for something that cannot be decoded."""
         return DecodeError(f"{self.source.signal.value}: {path}: {error}", path=path)
-
-
-def _view_class(record: type[Message], names: Sequence[str]) -> type[RecordView]:
-    members: dict[str, Any] = {"__slots__": (), "__doc__": RecordView.__doc__}
-    members.update((name, _column(name)) for name in names)
-    if "body" in record.DESCRIPTOR.fields_by_name:
-        members["body"] = property(_body, doc="A log record's body as a Python value.")
-    return type(f"{record.DESCRIPTOR.name}View", (RecordView,), members)
-
-
-_VIEWS = {
-    record: _view_class(record, tuple(layout.columns[kind]))
-    for layout in LAYOUTS.values()
-    for kind, record in layout.record.items()
-}

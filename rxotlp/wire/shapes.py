@@ -30,9 +30,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from google.protobuf.message import Message
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from rxotlp.errors import DecodeError
 from rxotlp.wire.signals import Signal
+from rxotlp.wire.values import StatusView
 
 __all__ = ["LAYOUTS", "Layout", "children", "read"]
 
@@ -56,12 +58,14 @@ class Column:
             its occurrences. None for numbers, which are in the sketch.
         tag: the field's tag on the wire.
         decode: makes a value of its bytes; None leaves them as they are.
+        convert: makes the same value of what a full message has; None likewise.
         merges: whether several occurrences are joined, or the last counts.
     """
 
     marks: type[Any] | None = None
     tag: bytes = b""
     decode: Callable[[bytes], Any] | None = None
+    convert: Callable[[Any], Any] | None = None
     merges: bool = False
 
 
@@ -219,8 +223,7 @@ def _columns(builder: _Builder, name: str, real: Descriptor) -> tuple[_Type, dic
             continue
         if field.message_type is not None:
             if field.name == "status":
-                status = _real(field.message_type)
-                columns[field.name] = _marked(field, status.FromString, merges=True)
+                columns[field.name] = _marked(field, _status, convert=StatusView.of, merges=True)
         elif field.type == FieldDescriptor.TYPE_STRING:
             columns[field.name] = _marked(field, _text)
         elif field.type == FieldDescriptor.TYPE_BYTES:
@@ -232,12 +235,20 @@ def _columns(builder: _Builder, name: str, real: Descriptor) -> tuple[_Type, dic
 
 
 def _marked(
-    field: FieldDescriptor, decode: Callable[[bytes], Any] | None, *, merges: bool = False
+    field: FieldDescriptor,
+    decode: Callable[[bytes], Any] | None,
+    *,
+    convert: Callable[[Any], Any] | None = None,
+    merges: bool = False,
 ) -> Column:
     builder = _Builder(f"marks.{field.full_name}")
     builder.add("Marks").bytes(field, "field")
     (marks,) = builder.classes("Marks")
-    return Column(marks, _tag(field), decode, merges)
+    return Column(marks, _tag(field), decode, convert, merges)
+
+
+def _status(value: bytes) -> StatusView:
+    return StatusView.of(Status.FromString(value))
 
 
 def _text(value: bytes) -> str:

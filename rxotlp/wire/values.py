@@ -7,13 +7,14 @@ In a profiles request keys and texts may be indices into the request's string ta
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-__all__ = ["ResourceView", "ScopeView", "attributes", "value"]
+__all__ = ["ResourceView", "ScopeView", "StatusView", "attributes", "value"]
 
 
 def value(any_value: Any, strings: Sequence[str] = ()) -> Any:
@@ -101,6 +102,19 @@ class ScopeView(_View):
         """From a node of `wire.shapes` that has `scope` and `schema_url`; raises likewise."""
         message = InstrumentationScope.FromString(b"".join(scope.scope))
         return cls(message, _last(scope.schema_url), strings)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """A span's status: `code` (OTLP's integer) and `message`. Spans may share one."""
+
+    code: int
+    message: str
+
+    @classmethod
+    def of(cls, status: Any) -> "StatusView":
+        """From OTLP's message."""
+        return cls(status.code, status.message)
 
 
 def _last(texts: Sequence[bytes]) -> str:
