@@ -13,7 +13,6 @@ others; what is left is handed over to the shell's own runner.
 import logging
 import threading
 from abc import ABC, abstractmethod
-from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
@@ -140,7 +139,7 @@ class SerialExecutor(Scheduler, ABC):
                 try:
                     spent = self._drain(spent)
                 except BaseException:
-                    # KeyboardInterrupt and the like are the caller's, the rest the runner's.
+                    # An interrupt is the caller's; what waits is the runner's.
                     self._tick = True
                     self._let_go()
                     self._wake()
@@ -206,7 +205,9 @@ class SerialExecutor(Scheduler, ABC):
         self._ran += 1
         try:
             action(*arguments)
-        except (Exception, CancelledError) as error:
+        except KeyboardInterrupt:
+            raise  # the thread's own, whichever action it happened to run
+        except BaseException as error:  # SystemExit and cancellation are the action's alone
             self._report(error)
 
     def _report(self, error: BaseException) -> None:

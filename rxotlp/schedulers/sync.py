@@ -5,6 +5,7 @@ goes back to sleep when another thread has it: that thread will look again by it
 blocks in `SimpleQueue.get`, because a `put` wakes it and is safe in a finalizer.
 """
 
+import contextlib
 import queue
 import threading
 import time
@@ -24,7 +25,8 @@ __all__ = ["SyncScheduler"]
 _LONGEST_WAIT = 3600.0  # seconds; far below threading.TIMEOUT_MAX
 _LOOK_AGAIN = 0.05  # seconds between looks at a predicate that no action changes
 
-_Wakes = queue.SimpleQueue[None]
+# A wake carries its scheduler, so that one that nobody holds lives until it has been served.
+_Wakes = queue.SimpleQueue["SyncScheduler | None"]
 
 # A parent's loop in a forked child: closing it would reach into the parent's epoll set, and
 # collecting it would warn that it is not closed.
@@ -80,7 +82,7 @@ class SyncScheduler(SerialScheduler):
     def _wake(self) -> None:
         if not self._woken:
             self._woken = True
-            self._wakes.put(None)
+            self._wakes.put(self)
 
     def _clock(self) -> int:
         return time.monotonic_ns() - self._began
@@ -107,7 +109,7 @@ class SyncScheduler(SerialScheduler):
             self._owner = get_ident()
             try:
                 self._leave()
-            except BaseException as error:  # SystemExit of an action: it must not end the worker
+            except BaseException as error:  # a hand-made KeyboardInterrupt must not end it
                 self._report(error)
         # While a tick waits for whoever has the turn, there is nothing to wake up for; the
         # new alarm wakes the worker when the holder has sorted the timers.
@@ -208,10 +210,9 @@ class SyncScheduler(SerialScheduler):
                 return 0
             self._closed = True
             worker, loops = self._worker, self._loops
-        self._tasks.cancel()
-        self._pool.close(max(0.0, deadline - time.monotonic()))
-        if loops is not None:
+        if loops is not None:  # it cancels its tasks; twice would cut their clean-up short
             loops.close(max(0.0, deadline - time.monotonic()))
+        self._pool.close(max(0.0, deadline - time.monotonic()))
         self._tick = True  # the next turn discards the timers
         while self._work() and (left := deadline - time.monotonic()) > 0:
             if self._turn.acquire(timeout=left):
@@ -237,15 +238,9 @@ class SyncScheduler(SerialScheduler):
 
 
 def _work(reference: "weakref.ref[SyncScheduler]", wakes: _Wakes) -> None:
-    pause: float | None = 0.0
-    while True:
-        scheduler = reference()
-        if scheduler is None or scheduler._ended:
-            return
+    while (scheduler := reference()) is not None and not scheduler._ended:
         pause = scheduler._serve()
         if pause is None:
-            del scheduler  # only timers keep a scheduler alive that nobody holds
-        try:
-            wakes.get(timeout=pause)
-        except queue.Empty:
-            continue
+            scheduler = None  # only timers keep a scheduler alive that nobody holds
+        with contextlib.suppress(queue.Empty):
+            scheduler = wakes.get(timeout=pause)

@@ -3,6 +3,7 @@
 import logging
 import threading
 import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -163,8 +164,10 @@ def test_actions_run_in_the_context_they_were_scheduled_in(rig: Any) -> None:
 def test_every_action_starts_with_an_empty_bracket_and_restores_it(rig: Any) -> None:
     """Otherwise an action would be taken for part of whatever its thread was emitting."""
     tops: list[object] = []
-    look = lambda *_: tops.append(local.top)  # noqa: E731
     share: Any = object()
+
+    def look(*_: Any) -> None:
+        tops.append(local.top)
 
     def emitting() -> object:
         local.top = share
@@ -387,6 +390,7 @@ def test_a_closed_scheduler_refuses_work_but_runs_inline(rig: Any) -> None:
     """What is disposed of after the end must still settle what it holds."""
     rig.scheduler.schedule_relative(0.0, lambda *_: None)
     rig.close()
+    refused: Callable[[], object]
     for refused in (
         lambda: rig.scheduler.schedule_relative(1.0, lambda *_: None),
         lambda: rig.scheduler.schedule_periodic(1.0, lambda state: state),
