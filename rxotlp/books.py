@@ -164,6 +164,13 @@ class Book:
         else:
             self.edge_created += after - before
 
+    def edge_lost(self, items: int, wanted: bool) -> None:
+        """Book that `items` died on the edge, removed on purpose or lost."""
+        if wanted:
+            self.edge_filtered += items
+        else:
+            self.edge_failed += items
+
     @property
     def account(self) -> Account:
         """The stage's own account, now."""

@@ -14,11 +14,13 @@ an element of others says here what becomes of their shares. Copies made by `cop
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, final
 
 from google.protobuf.message import Message
 
+from rxotlp.shares import DIED_IN_TIME
 from rxotlp.wire import group, json, profiles, records, split
 from rxotlp.wire.shapes import read
 from rxotlp.wire.signals import Signal
@@ -83,7 +85,11 @@ class TelemetryData:
             share = self._share
         except AttributeError:  # never finished
             return
-        if share is not None:
+        if share is None:
+            return
+        if share.thread == get_ident():  # inside its own emission, as most are
+            share.flags |= DIED_IN_TIME
+        else:
             share.element_died()
 
     # -- from outside, and back -----------------------------------------------------------

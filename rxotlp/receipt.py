@@ -29,8 +29,6 @@ __all__ = ["Receipt", "default_inbox", "transfer"]
 
 logger = logging.getLogger("rxotlp")
 
-_settling = threading.Lock()
-
 
 class Receipt(shares.Share):
     """What became of one admitted element; the first share of it.
@@ -66,8 +64,18 @@ class Receipt(shares.Share):
         position: object = None,
         credit: "Credit | None" = None,
     ) -> None:
-        super().__init__(-1, (), None, default_inbox() if inbox is None else inbox)
-        self._callbacks = on_settle
+        # Not through Share.__init__: this is the one object that every request pays for.
+        self.items = -1
+        self.parents = ()
+        self._sender = None
+        self.inbox = default_inbox() if inbox is None else inbox
+        self.flags = self.claims = self.pending = self.thread = 0
+        self.worst = DELIVERED
+        self.edge = self.now = None
+        # Taken from the end of the list one by one, by whoever settles or comes after.
+        self._callbacks: list[Callable[[Receipt], object]] = (
+            [] if on_settle is None else [on_settle]
+        )
         self.credit = credit
         self.outcome: Outcome | None = None
         if position is not None:
@@ -97,34 +105,36 @@ class Receipt(shares.Share):
 
     def on_settle(self, callback: "Callable[[Receipt], object]") -> None:
         """Call `callback` with the receipt when it settles, or now if it has."""
-        with _settling:
-            if self.outcome is None:
-                first = self._callbacks
-                self._callbacks = callback if first is None else _both(first, callback)
-                return
-        callback(self)
+        self._callbacks.insert(0, callback)
+        if self.outcome is not None:  # perhaps since a moment ago, and told already
+            self._tell_callbacks()
 
     def settle(self, outcome: Outcome) -> bool:
         """Settle it. The first call counts; False says that it came too late."""
-        with _settling:
-            if self.outcome is not None:
-                return False
-            self.outcome = outcome
-            callback = self._callbacks
-            self._callbacks = None
+        if self.outcome is not None:
+            return False
+        self.outcome = outcome
         credit = self.credit
         if credit is not None:
             self.credit = None
             credit.release()
-        if callback is not None:
+        self._tell_callbacks()
+        return True
+
+    def _tell_callbacks(self) -> None:
+        while self._callbacks:
+            try:
+                callback = self._callbacks.pop()
+            except IndexError:  # another thread was faster
+                return
             try:
                 callback(self)
             except Exception:
                 logger.exception("a receipt's on_settle callback raised; its sender may wait")
-        return True
 
     def _resolved(self) -> None:
-        self.__dict__.pop("children", None)
+        if self.children is not None:
+            self.children = None
         self.settle(self.worst)
 
     @property
@@ -156,20 +166,6 @@ class Receipt(shares.Share):
         outcome = self.outcome
         state = "open" if outcome is None else outcome.kind.name.lower()
         return f"<Receipt {state}{'' if self.position is None else f' at {self.position!r}'}>"
-
-
-def _both(
-    first: "Callable[[Receipt], object]", second: "Callable[[Receipt], object]"
-) -> "Callable[[Receipt], object]":
-    """Both callbacks, whatever the first does."""
-
-    def call(receipt: Receipt) -> None:
-        try:
-            first(receipt)
-        finally:
-            second(receipt)
-
-    return call
 
 
 def transfer(data: "TelemetryData", receipt: Receipt) -> "TelemetryData":

@@ -54,6 +54,7 @@ GONE = 8  # dead and booked, or replaced by its parts
 RESOLVED = 16
 BROKEN = 32  # an observer was closed, or raised, while it had the element
 TAKEN = 64  # a stage has taken it since it was last emitted
+DIED_IN_TIME = DEAD | IN_TIME
 
 lock = threading.Lock()
 
@@ -124,8 +125,7 @@ class Share:
         made = Share(items, (self,), self.sender, self.inbox)
         if local.top is not None:
             made.carrier = local.top
-        with lock:
-            self._add(made)
+        self._add(made)
         # Native code between two stages made something of it: the child stands there now.
         made.edge = edge = self.edge
         if self.flags & TAKEN:  # in a stage of ours, which books what it makes; or a copy
@@ -153,9 +153,8 @@ class Share:
         made = Share(items, tuple(shares), sender, first.inbox)
         if local.top is not None:
             made.carrier = local.top
-        with lock:
-            for share in shares:
-                share._add(made)
+        for share in shares:
+            share._add(made)
         made.flags = TAKEN
         for share in shares:
             if not share.flags & TAKEN:
@@ -222,7 +221,7 @@ class Share:
             return
         thread = get_ident()
         if self.thread == thread:
-            self.flags |= DEAD | IN_TIME  # `emit` looks as soon as the observer returns
+            self.flags |= DIED_IN_TIME  # `emit` looks as soon as the observer returns
             return
         self.flags |= DEAD
         carrier = self.carrier
@@ -241,26 +240,22 @@ class Share:
         wanted = flags & (IN_TIME | BROKEN) == IN_TIME and (
             self.carrier is None or not self.carrier.flags & BROKEN
         )
-        if not flags & TAKEN:
-            self._leave_edge(self.edge, wanted)
+        if not flags & TAKEN and self.edge is not None:
+            self.edge.edge_lost(self.items, wanted)
         if self.others is not None:
             for edge in self.others:
-                self._leave_edge(edge, wanted)
+                edge.edge_lost(self.items, wanted)
             self.others = None
-        if self.flags & GONE:
+        if flags & GONE:
+            self.flags |= TAKEN
             return
         if not flags & TOUCHED:
             self.worst = FILTERED if wanted else ABANDONED
-        self.flags |= GONE | TOUCHED
-        self.settle_if_done()
-
-    def _leave_edge(self, edge: "Book | None", wanted: bool) -> None:
-        self.flags |= TAKEN
-        if edge is not None:
-            if wanted:
-                edge.edge_filtered += self.items
-            else:
-                edge.edge_failed += self.items
+        if self.claims or self.pending:
+            self.flags |= GONE | TOUCHED | TAKEN
+        else:
+            self.flags |= GONE | TOUCHED | TAKEN | RESOLVED
+            self._resolved()
 
     def retire(self) -> None:
         """Its parts speak for it from now on, whoever may still hold the element."""
@@ -292,8 +287,10 @@ class Share:
         outcome = self.worst
         # No cycle outlives the resolution, so no collection is needed to free shares.
         self.parents = ()
-        self.__dict__.pop("carrier", None)
-        self.__dict__.pop("children", None)
+        if self.carrier is not None:
+            self.carrier = None
+        if self.children is not None:
+            self.children = None
         if outcome is not DELIVERED or self.warning:
             with lock:
                 _tell(self, parents)

@@ -272,9 +272,19 @@ class Source(Observable["TelemetryData"]):
             self._stage = Stage(self.name, self._observers, given=self.given)
         if pipeline is not None:
             pipeline.add_source(self)
-        observers = self._observers
-        observers.add(observer)
-        return Disposable(lambda: observers.remove(observer))
+        self._observers.add(observer)
+        self._aim()
+
+        def detach() -> None:
+            self._observers.remove(observer)
+            self._aim()
+
+        return Disposable(detach)
+
+    def _aim(self) -> None:
+        """Emit straight to the one observer; there is rarely another."""
+        if self._stage is not None:
+            self._stage.observer = self._observers.only or self._observers
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.state.value}>"
@@ -296,6 +306,11 @@ class _FanOut(abc.ObserverBase["TelemetryData"]):
     def live(self) -> bool:
         """Whether anybody listens."""
         return bool(self._attached)
+
+    @property
+    def only(self) -> "abc.ObserverBase[TelemetryData] | None":
+        """The observer, if there is exactly one."""
+        return self._attached[0] if len(self._attached) == 1 else None
 
     def add(self, observer: "abc.ObserverBase[TelemetryData]") -> None:
         self._attached = (*self._attached, observer)
