@@ -30,6 +30,7 @@ from reactivex import Observable
 
 from rxotlp.errors import OtlpError, UsageError
 from rxotlp.pipeline import DEFAULT_DRAIN_TIMEOUT, Pipeline, Report
+from rxotlp.sources.addresses import parse_address
 
 __all__ = ["app", "load", "main"]
 
@@ -222,6 +223,10 @@ def _addresses(listen: list[str]) -> dict[str, str]:
                 f"--listen {text!r}: expected grpc=HOST:PORT or http=HOST:PORT, "
                 "such as http=127.0.0.1:0"
             )
+        try:
+            parse_address("--listen", transport, address)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         found[transport] = address
     return found
 
