@@ -39,11 +39,13 @@ def _look(data: TelemetryData) -> TelemetryData:
 
 
 def _known_signal(data: TelemetryData) -> TelemetryData:
-    return data if data.signal is Signal.TRACES else data
+    assert data.signal is Signal.TRACES
+    return data
 
 
 def _tenant(data: TelemetryData) -> TelemetryData:
-    return data if data.metadata.get("tenant") != "blocked" else data
+    assert data.metadata.get("tenant") != "blocked"
+    return data
 
 
 def _stamp(data: TelemetryData) -> TelemetryData:
