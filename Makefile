@@ -20,6 +20,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 bench-smoke: $(STAMP)
+	$(BIN)/python -m pytest benchmarks --benchmark-disable -o addopts='--import-mode=importlib'
 	$(BIN)/python -m benchmarks --smoke
 
 soak: $(STAMP)
