@@ -58,7 +58,7 @@ class Show:
         now = time.monotonic()
         if self._live is None and now - self._said < 1:
             return
-        stages = [account for account in _downstream(self._books.snapshot()) if not _edge(account)]
+        stages = [account for account in self._books.snapshot() if not _edge(account)]
         elapsed = max(now - self._last, 1e-6)
         rates = {
             stage.name: (stage.received - self._before.get(stage.name, Account("")).received)
@@ -107,7 +107,7 @@ def books_table(accounts: list[Account]) -> Table:
     for name in used:
         table.add_column(name, justify="right")
     table.add_column("balances")
-    for account in _downstream(accounts):
+    for account in accounts:
         counts = [getattr(account, name) for name in used]
         table.add_row(
             account.name,
@@ -115,17 +115,6 @@ def books_table(accounts: list[Account]) -> Table:
             "yes" if account.balanced else f"NO: {account.difference:+,}",
         )
     return table
-
-
-def _downstream(accounts: list[Account]) -> list[Account]:
-    """From the source on: books are opened from the end, as streams are subscribed."""
-    pairs: list[list[Account]] = []
-    for account in accounts:
-        if _edge(account):
-            pairs[-1].append(account)
-        else:
-            pairs.append([account])
-    return [account for pair in reversed(pairs) for account in pair]
 
 
 def _edge(account: Account) -> bool:
