@@ -170,6 +170,7 @@ class SerialExecutor(Scheduler, ABC):
         try:
             while spent < BUDGET:
                 if self._timers.arrived or self._tick:
+                    self._tick = False
                     self._sort_timers()
                 # What came out of the last action goes first, but only as much as there is
                 # now: actions that post actions must not keep the queue waiting.
@@ -239,7 +240,7 @@ class SerialExecutor(Scheduler, ABC):
                 self._wake()
 
     def _sort_timers(self) -> None:
-        self._tick = False
+        # The tick is only _drain's to clear: it also says that the inbox wants a look.
         if self._closed:
             self._discarded += self._timers.discard()
             return

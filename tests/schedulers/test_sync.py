@@ -423,3 +423,21 @@ def test_a_fork_inside_an_action_leaves_the_child_its_turn(scheduler: SyncSchedu
 
     scheduler.schedule(action)
     assert found == [b"ok"]
+
+
+def test_arming_a_timer_does_not_hide_that_the_budget_ended_with_the_inbox(
+    scheduler: SyncScheduler,
+) -> None:
+    """The inbox wakes nobody until it was found empty; a death after that would be lost."""
+    inbox = scheduler.inbox
+    scheduler._turn.acquire()
+    scheduler._owner = threading.get_ident()
+    for _ in range(BUDGET):
+        inbox.put(lambda: None)
+    assert scheduler._drain(0) == BUDGET
+    scheduler._let_go()
+    scheduler.schedule_relative(1000.0, lambda *_: None)
+    time.sleep(0.1)  # until the worker sleeps; too short only makes the test pass for nothing
+    died = threading.Event()
+    inbox.put(died.set)
+    assert died.wait(5.0)
