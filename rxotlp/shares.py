@@ -122,24 +122,32 @@ class Share:
 
     def child(self, items: int) -> "Share":
         """A share for an element made from this one; this one stays responsible too."""
-        made = Share(items, (self,), self.sender, self.inbox)
-        if local.top is not None:
-            made.carrier = local.top
-        self._add(made)
-        # Native code between two stages made something of it: the child stands there now.
-        made.edge = edge = self.edge
-        if self.flags & TAKEN:  # in a stage of ours, which books what it makes; or a copy
-            made.flags = TAKEN
-        else:
-            self.flags |= TAKEN
-            if edge is not None:
-                edge.edge_changed(self.items, items)
-        return made
+        return self._children((items,))[0]
 
     def split(self, counts: Sequence[int]) -> "list[Share]":
         """One share for each part, in place of this one."""
-        parts = [self.child(count) for count in counts]
+        parts = self._children(counts)
         self.retire()
+        return parts
+
+    def _children(self, counts: Sequence[int]) -> "list[Share]":
+        parts: list[Share] = []
+        top = local.top
+        flags = self.flags & TAKEN
+        for items in counts:
+            made = Share(items, (self,), self.sender, self.inbox)
+            if top is not None:
+                made.carrier = top
+            made.edge = self.edge
+            # In a stage of ours, which books what it makes; or a copy, booked when taken.
+            made.flags = flags
+            self._add(made)
+            parts.append(made)
+        if not flags:
+            # Native code between two stages made them of it: they stand there now.
+            self.flags |= TAKEN
+            if self.edge is not None:
+                self.edge.edge_changed(self.items, sum(counts))
         return parts
 
     @staticmethod
@@ -155,13 +163,28 @@ class Share:
             made.carrier = local.top
         for share in shares:
             share._add(made)
-        made.flags = TAKEN
-        for share in shares:
-            if not share.flags & TAKEN:
-                share._join_on_edge(made)
+        made._stand_for(shares)
         for share in shares:
             share.retire()
         return made
+
+    def _stand_for(self, shares: "Sequence[Share]") -> None:
+        """Take the place of several, on the edge of the first that is on one."""
+        waiting = [share for share in shares if not share.flags & TAKEN]
+        if not waiting:  # in a stage of ours, which books what it makes
+            self.flags = TAKEN
+            return
+        self.edge = edge = waiting[0].edge
+        here = 0
+        for share in waiting:
+            if not share.flags & TAKEN:  # it may be there twice
+                share.flags |= TAKEN
+                if share.edge is edge:
+                    here += share.items
+                elif share.edge is not None:
+                    share.edge.passed += share.items
+        if edge is not None:
+            edge.edge_changed(here, self.items)
 
     def _add(self, made: "Share") -> None:
         self.flags |= TOUCHED
@@ -170,18 +193,6 @@ class Share:
             self.children = [made]
         else:
             self.children.append(made)
-
-    def _join_on_edge(self, made: "Share") -> None:
-        edge = self.edge
-        self.flags |= TAKEN
-        if made.flags & TAKEN:  # the first to arrive decides where the joined element stands
-            made.edge = edge
-            made.flags &= ~TAKEN
-        elif made.edge is not edge:
-            if edge is not None:
-                edge.passed += self.items
-            if made.edge is not None:
-                made.edge.edge_created += self.items
 
     # -- claims and verdicts ----------------------------------------------------------
 
@@ -217,7 +228,7 @@ class Share:
 
     def element_died(self) -> None:
         """The element's finalizer; see the module's text for what it may do."""
-        if self.flags & GONE:
+        if self.flags & (GONE | TAKEN) == GONE | TAKEN and self.others is None:
             return
         thread = get_ident()
         if self.thread == thread:

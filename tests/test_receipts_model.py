@@ -183,10 +183,16 @@ class Receipts(RuleBasedStateMachine):
         self.promises: list[Promise] = []
         self.out = Observer()
         self.stage = Stage("stage", self.out, inbox=self.inbox)
+        self.taker = Stage("taker", self.out, inbox=self.inbox)
 
     def hand(self, data: TelemetryData, node: Node) -> Element:
         self.hands.append(Element(data, node))
         return self.hands[-1]
+
+    def emit(self, data: TelemetryData) -> None:
+        cell = [self.stage.take(data)]
+        del data
+        self.stage.emit(cell)
 
     def drain(self) -> None:
         while (action := self.inbox.pop()) is not None:
@@ -225,9 +231,8 @@ class Receipts(RuleBasedStateMachine):
                 raise ValueError("a sink raised")
 
         self.out.then = then
-        cell = [element.cell.pop()]
         try:
-            self.stage.emit(cell)
+            self.emit(element.cell.pop())
         except ValueError:
             gc.collect()
         self.out.is_stopped = False
@@ -239,14 +244,14 @@ class Receipts(RuleBasedStateMachine):
     def it_is_emitted_and_kept(self, element: Element) -> Element:
         kept: list[TelemetryData] = []
         self.out.then = kept.append
-        self.stage.emit(element.cell)
+        self.emit(element.cell.pop())
         return self.hand(kept.pop(), element.node)
 
     @rule(target=elements, element=consumes(elements), items=st.integers(0, 4))
     def it_is_emitted_and_another_is_made_of_it(self, element: Element, items: int) -> Element:
         kept: list[TelemetryData] = []
         self.out.then = lambda data: kept.append(data.derive(logs(range(items)).to_bytes()))
-        self.stage.emit(element.cell)
+        self.emit(element.cell.pop())
         element.node.alive = False
         return self.hand(kept.pop(), self.child(element.node, items))
 
@@ -258,7 +263,7 @@ class Receipts(RuleBasedStateMachine):
             data.derive(logs(range(items)).to_bytes())
 
         self.out.then = then
-        self.stage.emit(element.cell)
+        self.emit(element.cell.pop())
         element.node.alive = False
         made = self.child(element.node, items)
         made.alive = False
@@ -333,6 +338,42 @@ class Receipts(RuleBasedStateMachine):
             element.node.verdicts.append(outcome)
 
     @rule(target=elements, element=consumes(elements))
+    def the_next_stage_passes_it_on(self, element: Element) -> Element:
+        kept: list[TelemetryData] = []
+        self.out.then = kept.append
+        cell = [self.taker.take(element.cell.pop())]
+        self.taker.emit(cell)
+        return self.hand(kept.pop(), element.node)
+
+    @rule(target=elements, element=consumes(elements), branches=st.integers(1, 3))
+    def it_is_emitted_to_several_branches(self, element: Element, branches: int) -> Element:
+        kept: list[TelemetryData] = []
+
+        def then(data: TelemetryData) -> None:
+            for _ in range(branches):
+                self.out.then = kept.append
+                self.taker.emit([self.taker.take(data)])
+
+        self.out.then = then
+        self.emit(element.cell.pop())
+        made = kept.pop()
+        assert all(copy is made for copy in kept)
+        kept.clear()
+        return self.hand(made, element.node)
+
+    @rule(element=consumes(elements), outcome=OUTCOMES)
+    def the_next_stage_judges_it(self, element: Element, outcome: Outcome) -> None:
+        cell = [self.taker.take(element.cell.pop())]
+        share = cell[0]._share
+        assert share is not None
+        share.verdict(outcome)
+        self.taker.book.count(outcome, share.items)
+        cell.clear()
+        element.node.verdicts.append(outcome)
+        element.node.alive = False
+        self.drain()
+
+    @rule(target=elements, element=consumes(elements))
     def an_acknowledgement_point_takes_over(self, element: Element) -> Element:
         number = len(self.receipts)
         node = Node(element.node.items, [], {number})
@@ -378,6 +419,10 @@ class Receipts(RuleBasedStateMachine):
         for number, root in self.roots.items():
             want = (Kind.FAILED, 0) if number in self.withdrawn else root.worst()
             assert self.heard.get(number) == [want], number
+        books = self.stage.book, self.taker.book
+        for account in [account for book in books for account in (book.account, book.edge)]:
+            assert account.balanced, str(account)
+            assert account.held == 0, str(account)
 
 
 TestReceipts = Receipts.TestCase
