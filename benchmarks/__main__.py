@@ -51,7 +51,7 @@ def ratio_line(row: Row) -> str:
     low, high = row["spread"]
     what = " ".join(str(row[name]) for name in ("job", "work", "shape", "workload") if name in row)
     goal = row.get("goal_text", "")
-    return f"| {row['goal']} | {what} | {row['ratio']:.2f} | {low:.2f}–{high:.2f} | {goal} |"
+    return f"| {row['goal']} | {what} | {row['ratio']:.2f} | {low:.2f} to {high:.2f} | {goal} |"
 
 
 def page(about: Row, rows: list[Row], grown: Row) -> str:

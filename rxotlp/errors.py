@@ -4,9 +4,9 @@
     +-- DecodeError          the sender's: bytes that are no OTLP, or a bad field in them
     +-- RefusedError         the sender's or nobody's: no room, too large, stopping
     +-- ExportError          the backend's: it answered badly, late or not at all
-    +-- PipelineError        ours or the pipeline's author's: wiring that cannot work
+    +-- LooseElementError    the pipeline's author's: an element without a receipt, in strict
+    +-- PipelineError        the pipeline's author's: wiring that cannot work
         +-- UsageError       a command line or a MODULE:ATTR that cannot be followed
-        +-- LooseElementError  an element without a receipt, where strict asks for one
 
 A wrong argument is a plain ValueError or TypeError that names call, value, range and
 reason, raised where the pipeline is written.
@@ -68,5 +68,5 @@ class UsageError(PipelineError):
     """A command line, or the MODULE:ATTR in it, cannot be followed."""
 
 
-class LooseElementError(PipelineError):
+class LooseElementError(OtlpError):
     """An element without a receipt reached a stage of a strict pipeline."""

@@ -172,8 +172,8 @@ class Pipeline:
 
         Raises:
             OSError: a source's address is taken or may not be used.
-            PipelineError: it was started before, needs `async with`, or has not the one OTLP
-                source that `listen` is for.
+            PipelineError: it was started before, is wired in a way that cannot work, needs
+                `async with`, or has not the one OTLP source that `listen` is for.
         """
         if isinstance(self._given, AsyncScheduler):
             raise PipelineError(
@@ -283,6 +283,9 @@ class Pipeline:
                 )
 
         scheduler.schedule(subscribe)
+        if isinstance(self.error, PipelineError):  # its author's mistake, not the stream's fault
+            self._abandon()
+            raise self.error
 
     def _redirect(self) -> None:
         """Tell the OTLP source where to listen, if we were told."""
@@ -334,6 +337,9 @@ class Pipeline:
 
     def _when_drained(self, done: Any) -> None:
         """Call `done` once the stream has ended and every receipt is settled."""
+        if not (self._assembly.sources or self.books.held):
+            done()  # nobody can tell a foreign source to end, and nothing waits for it
+            return
         open_receipts = [
             receipt for source in self._assembly.sources for receipt in source.open_receipts()
         ]

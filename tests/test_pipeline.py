@@ -1,0 +1,207 @@
+"""`Pipeline`: assembled, run in the background, drained, stopped."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex import operators as rx_ops
+
+from rxotlp import operators as ops
+from rxotlp._core.outcomes import DELIVERED, Kind, Outcome
+from rxotlp.data import TelemetryData
+from rxotlp.errors import LooseElementError, PipelineError
+from rxotlp.pipeline import Pipeline
+from rxotlp.schedulers import AsyncScheduler, SyncScheduler, VirtualScheduler
+from rxotlp.sources.iterable import from_iterable
+from tests.support.feed import Feed, Sink, kind
+from tests.support.logs import logs
+
+
+def test_leaving_the_block_drains_what_was_let_in() -> None:
+    """A deploy must not lose what a batch holds."""
+    feed, sink = Feed(), Sink()
+    with Pipeline(feed.pipe(ops.batch(max_delay=3600), ops.export(sink))) as pipeline:
+        receipt = feed.admit(logs([1, 2]))
+    assert sink.ids == [1, 2]
+    assert kind(receipt) is Kind.DELIVERED
+    assert pipeline.report is not None
+    assert (pipeline.report.undelivered, pipeline.report.unbalanced) == (0, [])
+
+
+def test_an_asyncio_pipeline_drains_too() -> None:
+    """The same promise, awaited."""
+    feed, sink = Feed(), Sink()
+
+    async def main() -> Pipeline:
+        stream = feed.pipe(ops.batch(max_delay=3600), ops.export(sink))
+        async with Pipeline(stream) as pipeline:
+            assert isinstance(pipeline.scheduler, AsyncScheduler)
+            feed.admit(logs([1, 2]))
+        return pipeline
+
+    pipeline = asyncio.run(main())
+    assert sink.ids == [1, 2]
+    assert pipeline.report is not None
+    assert pipeline.report.unbalanced == []
+
+
+def test_what_is_not_delivered_by_the_drains_deadline_fails_and_is_reported() -> None:
+    """A hanging backend must not hang the shutdown, nor be acknowledged."""
+    release = threading.Event()
+
+    class Hangs:
+        blocking = True
+
+        def export(self, data: TelemetryData) -> Outcome:
+            release.wait(60)
+            return DELIVERED
+
+    feed = Feed()
+    stream = feed.pipe(ops.export(Hangs(), max_concurrent=1))
+    with SyncScheduler() as scheduler:
+        with Pipeline(stream, scheduler=scheduler, drain_timeout=0.2) as pipeline:
+            receipts = [feed.admit(logs([1])), feed.admit(logs([2, 3]))]
+        assert [kind(receipt) for receipt in receipts] == [Kind.FAILED] * 2
+        assert pipeline.report is not None
+        assert pipeline.report.undelivered == 3
+        release.set()
+
+
+def test_the_streams_fault_is_kept_and_not_raised() -> None:
+    """`with` must not raise what happened in the background; `error` says it."""
+    feed = Feed()
+
+    def breaks(_data: TelemetryData) -> TelemetryData:
+        raise ValueError("broken")
+
+    with Pipeline(feed.pipe(rx_ops.map(breaks), ops.export(Sink()))) as pipeline:
+        receipt = feed.admit(logs([1]))
+        assert pipeline.wait(30)
+    assert str(pipeline.error) == "broken"
+    assert pipeline.error is not None
+    assert pipeline.error.__traceback__ is None  # its frames hold elements
+    assert kind(receipt) is Kind.FAILED
+
+
+def test_telemetry_that_nobody_exports_is_not_acknowledged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A forgotten `ops.export` must not answer success."""
+    feed = Feed()
+    with Pipeline(feed.pipe(ops.batch(max_items=1))):
+        receipts = [feed.admit(logs([1])), feed.admit(logs([2]))]
+    assert [kind(receipt) for receipt in receipts] == [Kind.FAILED] * 2
+    assert caplog.text.count("no exporter had taken it") == 1
+
+
+def test_strict_makes_an_element_without_a_receipt_an_error() -> None:
+    """In tests, a warning is too easy to miss."""
+    stream = rx.of(logs([1])).pipe(ops.export(Sink()))
+    with Pipeline(stream, strict=True) as pipeline:
+        assert pipeline.wait(30)
+    assert isinstance(pipeline.error, LooseElementError)
+    assert "data.derive" in str(pipeline.error)
+
+
+def test_without_strict_it_is_booked_as_created_with_one_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The books still say where it came from."""
+    sink = Sink()
+    stream = rx.of(logs([1]), logs([2])).pipe(ops.export(sink))
+    with Pipeline(stream) as pipeline:
+        assert pipeline.wait(30)
+    assert sink.ids == [1, 2]
+    assert pipeline.books["export"].created == 2
+    assert caplog.text.count("data.derive") == 1
+
+
+def test_what_was_rejected_is_published_without_its_receipt() -> None:
+    """Dead letters may be kept; senders have been told."""
+    feed = Feed()
+    dead: list[Any] = []
+
+    def breaks(_data: TelemetryData) -> TelemetryData:
+        raise ValueError("bad")
+
+    pipeline = Pipeline(feed.pipe(ops.chain(breaks, name="checks"), ops.export(Sink())))
+    pipeline.rejected.subscribe(dead.append)
+    with pipeline:
+        receipt = feed.admit(logs([1]))
+    assert kind(receipt) is Kind.REJECTED
+    assert [(letter.stage, letter.data.items, letter.reason) for letter in dead] == [
+        ("checks", 1, "ValueError: bad")
+    ]
+
+
+def test_a_source_that_two_branches_use_is_connected_once() -> None:
+    """Two exporters on one receiver share one port."""
+    feed, first, second = Feed(), Sink(), Sink()
+    stream = rx.merge(feed.pipe(ops.export(first)), feed.pipe(ops.export(second)))
+    with Pipeline(stream) as pipeline:
+        feed.admit(logs([1]))
+    assert first.ids == second.ids == [1]
+    assert pipeline.report is not None
+    assert pipeline.report.unbalanced == []
+
+
+def test_exporters_are_closed_at_the_end() -> None:
+    """Connections and files do not outlive the pipeline."""
+
+    class Closes(Sink):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    closes = Closes()
+    with Pipeline(from_iterable([logs([1])]).pipe(ops.export(closes))) as pipeline:
+        assert pipeline.wait(30)
+    assert closes.closed == 1
+
+
+def test_a_pipeline_runs_in_virtual_time() -> None:
+    """An hour's batch timeout is tested in a millisecond."""
+    feed, sink = Feed(), Sink()
+    clock = VirtualScheduler()
+    stream = feed.pipe(ops.batch(max_delay=3600), ops.export(sink))
+    with clock, Pipeline(stream, scheduler=clock):
+        feed.admit(logs([1]))
+        clock.advance_by(3599)
+        assert sink.ids == []
+        clock.advance_by(1)
+        assert sink.ids == [1]
+
+
+def test_a_pipeline_leaves_no_thread_behind() -> None:
+    """A program that starts many must not collect threads."""
+    with Pipeline(from_iterable([logs([1])]).pipe(ops.export(Sink()))) as pipeline:
+        assert pipeline.wait(30)
+        name = type(pipeline.scheduler).__name__
+    left = [thread.name for thread in threading.enumerate() if name in thread.name]
+    assert left == []
+
+
+def test_misuse_is_told_with_the_way_out() -> None:
+    """One clear message instead of a deadlock."""
+    with pytest.raises(TypeError, match="expected an Observable"):
+        Pipeline([1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a SyncScheduler"):
+        Pipeline(rx.empty(), scheduler="sync")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected 0 or more seconds"):
+        Pipeline(rx.empty(), drain_timeout=-1)
+    with pytest.raises(PipelineError, match="not been started"):
+        _ = Pipeline(rx.empty()).scheduler
+
+    async def main() -> None:
+        with pytest.raises(PipelineError, match="async with"):
+            Pipeline(rx.empty(), scheduler=AsyncScheduler()).start()
+
+    asyncio.run(main())
+    with Pipeline(rx.never()) as pipeline:
+        with pytest.raises(PipelineError, match="started before"):
+            pipeline.start()
+        assert "running" in repr(pipeline)
+    assert "stopped" in repr(pipeline)
