@@ -19,11 +19,11 @@ from email.utils import parsedate_to_datetime
 from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError as ProtobufDecodeError
-from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
+from google.rpc.error_details_pb2 import (
     BadRequest,
     RetryInfo,
 )
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status
 
 from rxotlp.errors import DecodeError
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status
 from opentelemetry import context
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
