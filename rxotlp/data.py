@@ -15,11 +15,12 @@ an element of others says here what becomes of their shares. Copies made by `cop
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from threading import get_ident
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, final
 
 from google.protobuf.message import Message
 
+from rxotlp import merged
+from rxotlp.arguments import check_limit, check_signal, encoded, frozen
 from rxotlp.shares import DIED_IN_TIME
 from rxotlp.wire import group, json, profiles, records, split
 from rxotlp.wire.shapes import read
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["RecordView", "ResourceView", "Signal", "TelemetryData"]
 
 _UNCOUNTED: Final = -1
-_NO_METADATA: Mapping[str, str] = MappingProxyType({})
-_SIGNALS = {signal.names.request: signal for signal in Signal}
 
 
 @final
@@ -108,22 +107,22 @@ class TelemetryData:
             payload: bytes are kept as they are, anything else is copied.
             metadata: what is known about the request beside its data.
         """
-        _check_signal("from_bytes", signal)
+        check_signal("from_bytes", signal)
         if type(payload) is not bytes:
             if not isinstance(payload, bytes | bytearray | memoryview):
                 raise TypeError(
                     f"TelemetryData.from_bytes(payload={type(payload).__name__}): expected bytes"
                 )
             payload = bytes(payload)
-        return _new(signal, (payload,), _UNCOUNTED, _frozen("from_bytes", metadata), None)
+        return _new(signal, (payload,), _UNCOUNTED, frozen("from_bytes", metadata), None)
 
     @staticmethod
     def from_message(
         message: Message, *, metadata: Mapping[str, str] | None = None
     ) -> "TelemetryData":
         """An element from an `Export…ServiceRequest` message, which is encoded at once."""
-        signal, payload = _encoded("from_message", message)
-        return _new(signal, (payload,), _UNCOUNTED, _frozen("from_message", metadata), None)
+        signal, payload = encoded("from_message", message)
+        return _new(signal, (payload,), _UNCOUNTED, frozen("from_message", metadata), None)
 
     @staticmethod
     def from_json(
@@ -134,9 +133,9 @@ class TelemetryData:
         Raises:
             DecodeError: it is no JSON or no OTLP; the message says where.
         """
-        _check_signal("from_json", signal)
+        check_signal("from_json", signal)
         payload = json.decode(signal, text).SerializeToString()
-        return _new(signal, (payload,), _UNCOUNTED, _frozen("from_json", metadata), None)
+        return _new(signal, (payload,), _UNCOUNTED, frozen("from_json", metadata), None)
 
     def to_bytes(self) -> bytes:
         """The encoded request; the very bytes it came in when nobody changed it."""
@@ -223,14 +222,14 @@ class TelemetryData:
             metadata: in place of this element's.
         """
         if isinstance(payload, Message):
-            signal, payload = _encoded("derive", payload)
+            signal, payload = encoded("derive", payload)
         elif isinstance(payload, bytes):
             signal = self._signal
         else:
             raise TypeError(
                 f"TelemetryData.derive({type(payload).__name__}): expected bytes or a message"
             )
-        kept = self._metadata if metadata is None else _frozen("derive", metadata)
+        kept = self._metadata if metadata is None else frozen("derive", metadata)
         return self._child(_new(signal, (payload,), _UNCOUNTED, kept, None))
 
     def replace(
@@ -242,7 +241,7 @@ class TelemetryData:
         """This element with other metadata or another payload; as for `derive`."""
         if payload is not None:
             return self.derive(payload, metadata=metadata)
-        kept = self._metadata if metadata is None else _frozen("replace", metadata)
+        kept = self._metadata if metadata is None else frozen("replace", metadata)
         made = _new(self._signal, self._chunks, self._items, kept, None)
         made._parts = self._parts
         return self._child(made)
@@ -264,8 +263,8 @@ class TelemetryData:
             max_items: items a part holds at most, 1 or more.
             max_bytes: bytes a part has at most, 1 or more.
         """
-        _check_limit("max_items", max_items)
-        _check_limit("max_bytes", max_bytes)
+        check_limit("max_items", max_items)
+        check_limit("max_bytes", max_bytes)
         items = self._items
         if (max_items is None or 0 <= items <= max_items) and (
             max_bytes is None or self.size <= max_bytes
@@ -363,7 +362,7 @@ class TelemetryData:
             raise ValueError("TelemetryData.merge([]): expected 1 or more; nothing has no signal")
         if len(elements) == 1:
             return elements[0]
-        return _merge(elements)
+        return merged.merge(elements)
 
     # -- for the engine -----------------------------------------------------------------
 
@@ -380,24 +379,7 @@ class TelemetryData:
 
     def _outgoing(self) -> "TelemetryData":
         """What is to be sent: without the parts whose senders were told to send again."""
-        chunks = self._chunks  # before the parts: see `to_bytes`
-        parts = self._parts
-        if parts is None:
-            return self
-        gone = [share is not None and share.withdrawn for _, share in parts]
-        if not any(gone):
-            return self
-        payload = memoryview(b"".join(chunks))
-        kept: list[bytes] = []
-        items = self.items
-        position = 0
-        for (size, share), withdrawn in zip(parts, gone, strict=True):
-            if not withdrawn:
-                kept.append(bytes(payload[position : position + size]))
-            elif share is not None:
-                items -= share.items
-            position += size
-        return _new(self._signal, tuple(kept), items, self._metadata, self._share)
+        return self if self._parts is None else merged.outgoing(self)
 
     def _child(self, made: "TelemetryData") -> "TelemetryData":
         """Give an element that was made from this one its share."""
@@ -440,88 +422,10 @@ _make = object.__new__
 _new = TelemetryData._new
 
 
-def _merge(elements: list[TelemetryData]) -> TelemetryData:
-    signal = elements[0]._signal
-    metadata = elements[0]._metadata
-    chunks: list[bytes] = []
-    shares: list[Share] = []
-    parts: list[tuple[int, Share | None]] = []
-    items = 0
-    for element in elements:
-        if element._signal is not signal:
-            raise ValueError(
-                f"TelemetryData.merge({signal.value} and {element._signal.value}): "
-                "expected one signal; a request carries no other"
-            )
-        if element._metadata is not metadata and element._metadata != metadata:
-            both = metadata.items() & element._metadata.items()
-            metadata = MappingProxyType(dict(both))
-        own = element._parts
-        if own is None and signal is Signal.PROFILES:
-            element.to_bytes()
-        chunks += element._chunks
-        share = element._share
-        if share is not None:
-            shares.append(share)
-        if own is not None:
-            parts += own
-        else:
-            parts.append((sum(map(len, element._chunks)), share))
-        if items >= 0:
-            items = items + element._items if element._items >= 0 else _UNCOUNTED
-    made = _new(signal, tuple(chunks), items, metadata, None)
-    if shares:
-        made._parts = tuple(parts)
-        made._share = _join(shares, made.items)
-    return made
-
-
-def _join(shares: "list[Share]", items: int) -> "Share":
-    from rxotlp.shares import Share
-
-    return Share.join(shares, items)
-
-
 def _restored(
     signal: Signal, chunks: tuple[bytes, ...], items: int, metadata: dict[str, str]
 ) -> TelemetryData:
-    return _new(signal, chunks, items, _frozen("pickle", metadata), None)
-
-
-def _check_signal(call: str, signal: object) -> None:
-    if not isinstance(signal, Signal):
-        raise TypeError(
-            f"TelemetryData.{call}(signal={signal!r}): expected a Signal, "
-            f"got {type(signal).__name__}"
-        )
-
-
-def _check_limit(name: str, limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise ValueError(
-            f"TelemetryData.split({name}={limit}): expected 1 or more; no part could hold anything"
-        )
-
-
-def _frozen(call: str, metadata: Mapping[str, str] | None) -> Mapping[str, str]:
-    if not metadata:
-        return _NO_METADATA
-    for key, text in metadata.items():
-        if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError(
-                f"TelemetryData.{call}(metadata={{{key!r}: {type(text).__name__}}}): "
-                "expected strings for keys and values; metadata is written to disk and headers"
-            )
-    return MappingProxyType(dict(metadata))
-
-
-def _encoded(call: str, message: Message) -> tuple[Signal, bytes]:
-    signal = _SIGNALS.get(type(message))
-    if signal is None:
-        raise TypeError(
-            f"TelemetryData.{call}({type(message).__name__}): expected an Export…ServiceRequest"
-        )
-    return signal, message.SerializeToString()
+    return _new(signal, chunks, items, frozen("pickle", metadata), None)
 
 
 def _hashable(key: Any) -> Hashable:

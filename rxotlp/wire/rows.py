@@ -107,7 +107,7 @@ class Rows:
         self.raw: list[bytes] = list(records)
         self._records = records
         self._kind = kind
-        self._class: type[Any] = source.layout.record[kind]
+        self._class: Any = source.layout.record[kind]
         self._columns: dict[str, list[Any]] = {}
 
     def views(self) -> Iterator[RecordView]:

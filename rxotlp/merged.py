@@ -1,0 +1,83 @@
+"""Merged elements: one in place of several, that still knows its parts.
+
+A merged element holds its parts' bytes one after another, and for each part its size and its
+share, never the element, which would then not count as gone. Sizes are enough to find the
+parts again after the bytes have been joined, so joining keeps nothing twice.
+"""
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from rxotlp.wire.signals import Signal
+
+if TYPE_CHECKING:
+    from rxotlp.data import TelemetryData
+    from rxotlp.shares import Share
+
+__all__ = ["merge", "outgoing"]
+
+
+def merge(elements: "list[TelemetryData]") -> "TelemetryData":
+    """See `TelemetryData.merge`; 2 or more."""
+    first = elements[0]
+    signal = first._signal
+    metadata = first._metadata
+    chunks: list[bytes] = []
+    shares: list[Share] = []
+    parts: list[tuple[int, Share | None]] = []
+    items = 0
+    for element in elements:
+        if element._signal is not signal:
+            raise ValueError(
+                f"TelemetryData.merge({signal.value} and {element._signal.value}): "
+                "expected one signal; a request carries no other"
+            )
+        if element._metadata is not metadata and element._metadata != metadata:
+            metadata = MappingProxyType(dict(metadata.items() & element._metadata.items()))
+        own = element._parts
+        if own is None and signal is Signal.PROFILES:
+            element.to_bytes()  # a part of a profiles request is one whole request
+            own = element._parts
+        chunks += element._chunks
+        share = element._share
+        if share is not None:
+            shares.append(share)
+        if own is not None:
+            parts += own
+        else:
+            parts.append((sum(map(len, element._chunks)), share))
+        if items >= 0:
+            items = items + element._items if element._items >= 0 else -1
+    made = first._new(signal, tuple(chunks), items, metadata, None)
+    if shares:
+        made._parts = tuple(parts)
+        made._share = _join(shares, made.items)
+    return made
+
+
+def outgoing(element: "TelemetryData") -> "TelemetryData":
+    """See `TelemetryData._outgoing`."""
+    chunks = element._chunks  # before the parts: see `TelemetryData.to_bytes`
+    parts = element._parts
+    if parts is None:
+        return element
+    gone = [share is not None and share.withdrawn for _, share in parts]
+    if not any(gone):
+        return element
+    payload = memoryview(b"".join(chunks))
+    kept: list[bytes] = []
+    items = element.items
+    position = 0
+    for (size, share), withdrawn in zip(parts, gone, strict=True):
+        if not withdrawn:
+            kept.append(bytes(payload[position : position + size]))
+        elif share is not None:
+            items -= share.items
+        position += size
+    return element._new(element._signal, tuple(kept), items, element._metadata, element._share)
+
+
+def _join(shares: "list[Share]", items: int) -> "Share":
+    from rxotlp.shares import Share
+
+    return Share.join(shares, items)
