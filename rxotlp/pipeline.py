@@ -198,7 +198,11 @@ class Pipeline:
             for source in self._assembly.sources:
                 await _maybe(source, "aconnect", source.connect, self.scheduler)
         except BaseException:
-            self._abandon()
+            self._subscription.dispose()
+            for source in self._assembly.sources:
+                await _maybe(source, "aclose", source.close)
+            if self._given is None and isinstance(self._scheduler, AsyncScheduler):
+                await self._scheduler.aclose()
             raise
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -263,7 +267,7 @@ class Pipeline:
             for resource in self._assembly.resources:
                 await _maybe(resource, "aclose", resource.close)
             if self._given is None:
-                self._scheduler.close()
+                await self._scheduler.aclose()
             self._finish(began, undelivered)
         assert self.report is not None
         return self.report

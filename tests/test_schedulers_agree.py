@@ -50,11 +50,19 @@ def refuse_bad(data: TelemetryData) -> TelemetryData:
     return data
 
 
+async def unhurried(data: TelemetryData) -> TelemetryData:
+    await asyncio.sleep(0.001)
+    return data
+
+
 def definition(flaky: Flaky, batched: Flaky) -> Observable[Any]:
     """The pipeline: the same for all of them."""
     return from_iterable([logs(ids) for ids in REQUESTS], backoff=0.01).pipe(
         ops.chain(refuse_bad),
+        ops.split_by("service.name"),
         ops.chain(lambda data: data.split(max_items=2)),
+        ops.parallel(unhurried, ordered=True, max_concurrent=3),
+        ops.map_records(lambda record: setattr(record, "severity_number", 9)),
         ops.filter_records(lambda record: record.body % 10 != 3),
         ops.route(
             lambda data: ids_of(data)[0] < 50,

@@ -1,0 +1,95 @@
+"""Operators on schedulers that promise nothing, and from many threads at once."""
+
+import threading
+from typing import Any
+
+import pytest
+from reactivex.scheduler import (
+    EventLoopScheduler,
+    NewThreadScheduler,
+    ThreadPoolScheduler,
+    TimeoutScheduler,
+)
+from reactivex.subject import Subject
+
+from rxotlp import operators as ops
+from rxotlp._core.outcomes import DELIVERED, Outcome
+from rxotlp.data import TelemetryData
+from rxotlp.operators._turn import turn_for
+from rxotlp.receipt import Receipt
+from rxotlp.schedulers import SyncScheduler, default_scheduler
+from tests.support.logs import ids_of, logs
+
+SCHEDULERS: dict[str, Any] = {
+    "default": lambda: None,
+    "sync": SyncScheduler,
+    "timeout": TimeoutScheduler,
+    "event loop": EventLoopScheduler,
+    "new thread": NewThreadScheduler,
+    "thread pool": lambda: ThreadPoolScheduler(4),
+}
+THREADS, EACH = 6, 200
+
+
+class Careful:
+    """A destination that notices when two call it at once."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.inside = 0
+        self.overlaps = 0
+
+    def export(self, data: TelemetryData) -> Outcome:
+        self.inside += 1
+        self.overlaps += self.inside > 1
+        self.ids += ids_of(data)
+        self.inside -= 1
+        return DELIVERED
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_many_threads_through_a_subject_lose_nothing_and_never_overlap(name: str) -> None:
+    """A Subject serialises nothing, and neither do reactivex's schedulers: the turn does."""
+    scheduler = SCHEDULERS[name]()
+    careful = Careful()
+    subject: Subject[TelemetryData] = Subject()
+    ended = threading.Event()
+    subject.pipe(
+        ops.batch(max_items=7, max_delay=0.02, scheduler=scheduler),
+        ops.export(careful, scheduler=scheduler),
+    ).subscribe(on_completed=ended.set)
+    settled: list[Receipt] = []
+    everything = threading.Semaphore(0)
+
+    def done(receipt: Receipt) -> None:
+        settled.append(receipt)
+        everything.release()
+
+    def send(first: int) -> None:
+        for number in range(first, THREADS * EACH, THREADS):
+            subject.on_next(Receipt(on_settle=done).attach(logs([number])))
+
+    threads = [threading.Thread(target=send, args=(first,)) for first in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    subject.on_completed()
+    assert ended.wait(60)
+    for _ in range(THREADS * EACH):
+        assert everything.acquire(timeout=60)
+    assert sorted(careful.ids) == list(range(THREADS * EACH))
+    assert careful.overlaps == 0
+    assert {receipt.outcome for receipt in settled} == {DELIVERED}
+    if isinstance(scheduler, SyncScheduler):
+        scheduler.close()
+    elif isinstance(scheduler, EventLoopScheduler):
+        scheduler.dispose()
+
+
+def test_precedence_is_the_argument_then_subscribe_then_the_default() -> None:
+    """As in reactivex, so that a test's clock reaches every operator."""
+    with SyncScheduler() as argument, SyncScheduler() as subscribed:
+        assert turn_for(argument, subscribed).scheduler is argument
+        assert turn_for(None, subscribed).scheduler is subscribed
+        assert turn_for(None, None).scheduler is default_scheduler()
