@@ -17,6 +17,7 @@ from rxotlp.admission import Admission
 from rxotlp.errors import PipelineError
 from rxotlp.sources.addresses import bind, format_address, parse_address
 from rxotlp.sources.base import Source, State
+from rxotlp.sources.memory import keep_freed_memory
 from rxotlp.sources.otlp_grpc import GrpcServer
 from rxotlp.sources.otlp_http import HttpReceiver, status_body
 from rxotlp.sources.reception import Reception
@@ -140,6 +141,7 @@ class OtlpSource(Source):
     async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._closing = None
+        keep_freed_memory()
         reception = Reception(self, full=self._full, wait=self._wait)
         bound: socket.socket | None = None
         try:
