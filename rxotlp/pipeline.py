@@ -179,8 +179,10 @@ class Pipeline:
             raise PipelineError(
                 "a pipeline on an AsyncScheduler is entered with `async with` (or astart())"
             )
-        self._begin(self._given or SyncScheduler())
+        subscribed = self._begin(self._given or SyncScheduler())
         try:
+            subscribed.wait()  # a scheduler that is shared may be busy with others' actions
+            self._check_wiring()
             self._redirect()
             self._connect()
         except BaseException:
@@ -192,8 +194,11 @@ class Pipeline:
         if self._given is not None and not isinstance(self._given, AsyncScheduler):
             await asyncio.to_thread(self.start)
             return
-        self._begin(self._given or AsyncScheduler())
+        subscribed = self._begin(self._given or AsyncScheduler())
         try:
+            while not subscribed.is_set():  # as in start
+                await asyncio.sleep(0)
+            self._check_wiring()
             self._redirect()
             for source in self._assembly.sources:
                 await _maybe(source, "aconnect", source.connect, self.scheduler)
@@ -274,11 +279,13 @@ class Pipeline:
 
     # -- the steps ------------------------------------------------------------------------
 
-    def _begin(self, scheduler: SerialScheduler) -> None:
+    def _begin(self, scheduler: SerialScheduler) -> threading.Event:
+        """Have the stream subscribed in the scheduler's turn; the event says when it is."""
         if self._started:
             raise PipelineError("this pipeline was started before; make a new one")
         self._started = True
         self._scheduler = scheduler
+        subscribed = threading.Event()
 
         def subscribe(_scheduler: abc.SchedulerBase, _state: Any) -> None:
             with self._assembly:
@@ -286,9 +293,16 @@ class Pipeline:
                     self._on_next, self._on_error, self._on_completed, scheduler=scheduler
                 )
 
-        scheduler.schedule(subscribe)
+            subscribed.set()
+
+        if scheduler.running_here:
+            subscribe(scheduler, None)
+        else:
+            scheduler.schedule(subscribe)
+        return subscribed
+
+    def _check_wiring(self) -> None:
         if isinstance(self.error, PipelineError):  # its author's mistake, not the stream's fault
-            self._abandon()
             raise self.error
 
     def _redirect(self) -> None:

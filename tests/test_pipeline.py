@@ -175,6 +175,24 @@ def test_a_pipeline_runs_in_virtual_time() -> None:
         assert sink.ids == [1]
 
 
+def test_a_busy_shared_scheduler_delays_the_start_and_breaks_nothing() -> None:
+    """Sources connect only after the stream has been subscribed."""
+    feed, sink = Feed(), Sink()
+    began, go = threading.Event(), threading.Event()
+
+    def busy() -> None:
+        began.set()
+        assert go.wait(30)
+
+    with SyncScheduler() as scheduler:
+        scheduler.post(busy)
+        assert began.wait(30)
+        threading.Timer(0.1, go.set).start()
+        with Pipeline(feed.pipe(ops.export(sink)), scheduler=scheduler):
+            feed.admit(logs([1]))
+    assert sink.ids == [1]
+
+
 def test_a_pipeline_leaves_no_thread_behind() -> None:
     """A program that starts many must not collect threads."""
     with Pipeline(from_iterable([logs([1])]).pipe(ops.export(Sink()))) as pipeline:
