@@ -9,8 +9,9 @@ from rxotlp._core.interpreter import require_reference_counts
 from rxotlp._core.outcomes import DELIVERED, FILTERED, Outcome, dropped, failed, rejected
 from rxotlp.admission import Admission
 from rxotlp.data import Signal, TelemetryData
+from rxotlp.drain import Report
 from rxotlp.errors import OtlpError
-from rxotlp.pipeline import Pipeline, Report
+from rxotlp.pipeline import Pipeline
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import AsyncScheduler, SyncScheduler, VirtualScheduler
 

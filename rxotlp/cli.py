@@ -28,8 +28,9 @@ from typing import Annotated
 import typer
 from reactivex import Observable
 
+from rxotlp.drain import Report
 from rxotlp.errors import OtlpError, UsageError
-from rxotlp.pipeline import DEFAULT_DRAIN_TIMEOUT, Pipeline, Report
+from rxotlp.pipeline import DEFAULT_DRAIN_TIMEOUT, Pipeline
 from rxotlp.sources.addresses import parse_address
 
 __all__ = ["app", "load", "main"]

@@ -14,8 +14,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from reactivex import Observable, abc
@@ -23,10 +22,10 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from rxotlp._core.outcomes import failed
 from rxotlp.assembly import Assembly, Rejected
-from rxotlp.books import Account, Books
+from rxotlp.books import Books
 from rxotlp.data import TelemetryData
+from rxotlp.drain import Countdown, Report
 from rxotlp.errors import PipelineError
-from rxotlp.receipt import Receipt
 from rxotlp.schedulers import AsyncScheduler, SerialScheduler, SyncScheduler, VirtualScheduler
 
 __all__ = ["Pipeline", "Report"]
@@ -36,25 +35,6 @@ DEFAULT_DRAIN_TIMEOUT = 10.0  # seconds; as long as OTLP exporters wait for an a
 logger = logging.getLogger("rxotlp")
 
 _NOT_EXPORTED = failed("it reached the end of the pipeline and no exporter had taken it")
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a pipeline leaves behind when it has stopped.
-
-    Attributes:
-        accounts: the books, at the end.
-        unbalanced: the accounts in which items are missing; empty unless rxotlp, or a stage
-            built on it, has a defect.
-        undelivered: items that were in flight at the drain's deadline, and those that a
-            source without a caller gave up.
-        seconds: how long the drain took.
-    """
-
-    accounts: list[Account]
-    unbalanced: list[Account]
-    undelivered: int
-    seconds: float
 
 
 class Pipeline:
@@ -106,7 +86,7 @@ class Pipeline:
         self._ended = threading.Event()
         self._started = False
         self._warned = False
-        self._on_end: list[Any] = []
+        self._on_end: list[Callable[[], object]] = []
         self.listen: dict[str, str] = dict(listen or {})
         self.error: Exception | None = None
         self.report: Report | None = None
@@ -224,9 +204,8 @@ class Pipeline:
         """Wait until the stream has ended by itself."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        self._on_end.append(lambda: loop.call_soon_threadsafe(ended.set))
-        if not self._ended.is_set():
-            await ended.wait()
+        self._when_ended(lambda: loop.call_soon_threadsafe(ended.set))
+        await ended.wait()
 
     def stop(self, *, drain_timeout: float | None = None) -> Report:
         """Drain and stop. Called again it only returns the report."""
@@ -346,7 +325,20 @@ class Pipeline:
 
     def _end(self) -> None:
         self._ended.set()
-        for callback in self._on_end:
+        self._tell_ended()
+
+    def _when_ended(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once, when the stream has ended."""
+        self._on_end.append(callback)
+        if self._ended.is_set():  # perhaps since a moment ago, and told already
+            self._tell_ended()
+
+    def _tell_ended(self) -> None:
+        while self._on_end:
+            try:
+                callback = self._on_end.pop(0)
+            except IndexError:  # another thread was faster
+                return
             callback()
 
     def _refuse(self) -> None:
@@ -361,28 +353,10 @@ class Pipeline:
         open_receipts = [
             receipt for source in self._assembly.sources for receipt in source.open_receipts()
         ]
-        lock = threading.Lock()
-        left = len(open_receipts) + 1
-
-        def one_less(_receipt: Receipt | None = None) -> None:
-            nonlocal left
-            with lock:
-                left -= 1
-                last = left == 0
-            if last:
-                done()
-
+        countdown = Countdown(len(open_receipts) + 1, done)
         for receipt in open_receipts:
-            receipt.on_settle(one_less)
-        ended = threading.Lock()
-
-        def stream_ended() -> None:
-            if ended.acquire(blocking=False):  # the end may be seen from both sides
-                one_less()
-
-        self._on_end.append(stream_ended)
-        if self._ended.is_set():
-            stream_ended()
+            receipt.on_settle(countdown.step)
+        self._when_ended(countdown.step)
 
     def _cut_off(self) -> int:
         """The drain is over: fail what is left. Returns the items that were left."""

@@ -19,8 +19,9 @@ from rxotlp.demo import accounting, program
 from rxotlp.demo.pipeline import gateway
 from rxotlp.demo.processes import FREE_PORTS, Backend, start
 from rxotlp.demo.show import Show, books_table
+from rxotlp.drain import Report
 from rxotlp.errors import PipelineError
-from rxotlp.pipeline import Pipeline, Report
+from rxotlp.pipeline import Pipeline
 
 __all__ = ["main"]
 

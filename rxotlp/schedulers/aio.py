@@ -10,7 +10,6 @@ import contextlib
 import os
 import threading
 import time
-import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -262,10 +261,11 @@ class _Bell:
     """Something that a loop can wait for and a finalizer can ring.
 
     The descriptors stay open until nobody can ring: a late write must not reach a file that
-    was given the same number.
+    was given the same number. When a collection finds the bell and who would ring it in one
+    go, the bell's finalizer may come first; then it rings no more.
     """
 
-    __slots__ = ("__weakref__", "_writer", "reader")
+    __slots__ = ("_writer", "reader")
 
     def __init__(self) -> None:
         if hasattr(os, "eventfd"):
@@ -274,10 +274,17 @@ class _Bell:
             self.reader, self._writer = os.pipe()
             os.set_blocking(self.reader, False)
             os.set_blocking(self._writer, False)
-            weakref.finalize(self, os.close, self._writer)
-        weakref.finalize(self, os.close, self.reader)
+
+    def __del__(self) -> None:
+        reader, writer = self.reader, self._writer
+        self.reader = self._writer = -1
+        os.close(reader)
+        if writer != reader:
+            os.close(writer)
 
     def ring(self) -> None:
+        if self._writer < 0:
+            return
         # A full pipe has a reader waiting already.
         with contextlib.suppress(BlockingIOError):
             os.write(self._writer, b"\1\0\0\0\0\0\0\0")

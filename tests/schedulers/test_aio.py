@@ -270,3 +270,19 @@ def test_after_a_fork_it_runs_on_the_childs_loop_and_does_not_wake_the_parent() 
         os.read(scheduler._bell.reader, 8)  # nobody rang in the parent
     assert loop.run_until_complete(scheduler.aclose()) == 1
     loop.close()
+
+
+def test_a_finalizer_may_ring_after_the_bell_is_gone() -> None:
+    """One collection may find both; writing to a closed number would reach another file."""
+    from rxotlp.schedulers.aio import _Bell
+
+    bell = _Bell()
+    bell.ring()
+    bell.silence()
+    reader = bell.reader
+    bell.__del__()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(reader)
+    bell.ring()
+    # The real finalizer must find something to close.
+    bell.reader, bell._writer = os.pipe()
