@@ -100,7 +100,11 @@ def _live_table(stages: list[Account], rates: dict[str, float], seconds: float) 
 
 
 def books_table(accounts: list[Account]) -> Table:
-    """The books at the end: every account, and whether it balances."""
+    """The books at the end: every account, and whether it balances.
+
+    An edge from which everything went on as it came says nothing and is left out.
+    """
+    accounts = [account for account in accounts if not (_edge(account) and _quiet(account))]
     used = [name for name in COLUMNS if any(getattr(account, name) for account in accounts)]
     table = Table(title="The books, in items", title_justify="left")
     table.add_column("stage", no_wrap=True)
@@ -119,3 +123,7 @@ def books_table(accounts: list[Account]) -> Table:
 
 def _edge(account: Account) -> bool:
     return account.name.endswith("->")
+
+
+def _quiet(account: Account) -> bool:
+    return account == Account(account.name, received=account.sent, sent=account.sent)
