@@ -8,9 +8,7 @@ from rxotlp import Pipeline, Signal, TelemetryData, exporters, sources
 from rxotlp import operators as ops
 
 assert "site-packages" in (rxotlp.__file__ or ""), rxotlp.__file__
-request = (
-    '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"hello"}}]}]}]}'
-)
+request = '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"hello"}}]}]}]}'
 data = TelemetryData.from_json(Signal.LOGS, request)
 with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "logs.jsonl"
