@@ -7,7 +7,7 @@ own observer.
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
@@ -19,8 +19,9 @@ from rxotlp.operators._turn import Turn, turn_for
 from rxotlp.shares import Share
 from rxotlp.stage import Stage
 
-__all__ = ["Operator", "Shell", "check_count", "check_seconds", "describe", "operator"]
+__all__ = ["Operator", "Shell", "check_count", "check_seconds", "describe", "each", "operator"]
 
+T = TypeVar("T")
 Operator = Callable[[Observable[TelemetryData]], Observable[Any]]
 
 logger = logging.getLogger("rxotlp")
@@ -80,14 +81,17 @@ class Shell(Stage):
 
     def on_error(self, error: Exception) -> None:
         """The source failed: what is held leaves first."""
-        self._error = error
-        self._ended = True
-        self.turn.enter(self.finish)
+        self.turn.enter(lambda: self._source_ended(error))
 
     def on_completed(self) -> None:
         """The source is done: what is held leaves first."""
+        self.turn.enter(lambda: self._source_ended(None))
+
+    def _source_ended(self, error: Exception | None) -> None:
+        """In the turn, so after everything that the source sent before it ended."""
+        self._error = error
         self._ended = True
-        self.turn.enter(self.finish)
+        self.finish()
 
     def finish(self) -> None:
         """In the turn, after the source's end. Holders send what they hold, then `end`."""
@@ -109,8 +113,12 @@ class Shell(Stage):
 
     def _discard(self) -> None:
         self.discard()
+        self.forget()
+
+    def forget(self) -> None:
+        """Once disposed: leave a book that several share, unless work of ours still runs."""
         holders = self.book.holders
-        if holders is not None and not self.held():  # what still runs is counted until it ends
+        if holders is not None and not self.held() and self.held in holders:
             holders.remove(self.held)
 
     def discard(self) -> None:
@@ -135,9 +143,35 @@ class Shell(Stage):
         share.verdict(rejected(f"{self.book.name}: {reason}"))
         self.book.rejected += share.items
         if self.assembly is not None and self.assembly.rejected.observers:
-            self.assembly.rejected.on_next(Rejected(self.book.name, data.detached(), reason))
+            try:
+                self.assembly.rejected.on_next(Rejected(self.book.name, data.detached(), reason))
+            except Exception:  # a dead-letter observer's fault must not end the stream it watches
+                logger.exception("an observer of what %s rejected raised", self.book.name)
         else:
             logger.warning("%s rejected %d items: %s", self.book.name, share.items, reason)
+
+
+def each(action: Callable[[list[T]], object], things: list[T]) -> None:
+    """Call `action([thing])` on each, in order, and keep none of them.
+
+    reactivex lets an observer raise through us and carries on, so a raise concerns one
+    thing only: the others have their turn before the first error goes its way.
+    """
+    if len(things) == 1:
+        action(things)
+        return
+    things.reverse()
+    fault: Exception | None = None
+    while things:
+        try:
+            action([things.pop()])
+        except Exception as error:
+            fault = fault or error
+    if fault is not None:
+        try:
+            raise fault
+        finally:
+            fault = None  # no cycle with this frame, which would need a collection
 
 
 def describe(error: BaseException) -> str:

@@ -121,6 +121,10 @@ class _ForeignTurn(Turn):
             top, local.top = local.top, None
             try:
                 action()
+            except BaseException:
+                if self._waiting:  # others' actions, which must not wait for the next caller
+                    self.post(_nothing)
+                raise
             finally:
                 local.top = top
             del action
@@ -149,6 +153,10 @@ class _ForeignTurn(Turn):
 def _no_disposable(action: Callable[[], object]) -> abc.DisposableBase:
     action()
     return _NOTHING
+
+
+def _nothing() -> None:
+    pass
 
 
 _NOTHING = Disposable()

@@ -12,7 +12,8 @@ from reactivex import abc
 from rxotlp._core.batching import Batch, Batcher, Reason
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
-from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, operator
+from rxotlp.errors import DecodeError
+from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, each, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.shares import Share
 
@@ -128,12 +129,21 @@ class _Batch(Shell):
         except Exception as error:
             self.reject(data, error)
             return
-        closed, opened = self._batcher.offer(key, data)
+        share.hold()
+        try:
+            closed, opened = self._batcher.offer(key, data)
+        except DecodeError as error:  # it was too big, and could not be cut
+            share.release()
+            self.reject(data, error)
+            return
         del data
         if opened is not None:
             self._timers[opened] = self.turn.later(self._max_delay, lambda: self._expire(opened))
-        self._send(closed)
-        self._watch_admissions(share)
+        try:
+            self._send(closed)
+        finally:
+            if not self.disposed:
+                self._watch_admissions(share)
 
     def _watch_admissions(self, share: Share) -> None:
         """Know whose credit the batches hold, and let go when somebody waits for it."""
@@ -166,17 +176,22 @@ class _Batch(Shell):
         self._send(self._batcher.flush(Reason.HURRIED))
 
     def _send(self, closed: list[Batch[TelemetryData]]) -> None:
-        for batch in closed:
-            timer = self._timers.pop(batch, None)
-            if timer is not None:
-                timer.dispose()
-            cell = [_join(batch.elements)]
-            self.emit(cell)
+        each(self._send_one, closed)
+
+    def _send_one(self, closed: list[Batch[TelemetryData]]) -> None:
+        batch = closed.pop()
+        timer = self._timers.pop(batch, None)
+        if timer is not None:
+            timer.dispose()
+        cell = [_join(batch.elements)]
+        self.emit(cell)
 
     def finish(self) -> None:
-        self._send(self._batcher.flush(Reason.ENDED))
-        self._leave_admissions()
-        self.end()
+        try:
+            self._send(self._batcher.flush(Reason.ENDED))
+        finally:
+            self._leave_admissions()
+            self.end()
 
     def discard(self) -> None:
         self._leave_admissions()
@@ -184,6 +199,7 @@ class _Batch(Shell):
             timer.dispose()
         self._timers.clear()
         for batch in self._batcher.flush(Reason.ENDED):
+            _release(batch.elements)
             while batch.elements:
                 share = batch.elements.pop()._share
                 assert share is not None
@@ -198,6 +214,7 @@ class _Batch(Shell):
 def _join(elements: list[TelemetryData]) -> TelemetryData:
     """One element of several, which are let go of."""
     joined = elements[0] if len(elements) == 1 else TelemetryData.merge(elements)
+    _release(elements)
     elements.clear()
     return joined
 
@@ -207,4 +224,15 @@ def _weigh(data: TelemetryData) -> tuple[int, int]:
 
 
 def _split(data: TelemetryData, max_items: int, max_bytes: int) -> list[TelemetryData]:
-    return data.split(max_items=max_items, max_bytes=max_bytes)
+    parts = data.split(max_items=max_items, max_bytes=max_bytes)
+    for part in parts:
+        assert part._share is not None
+        part._share.hold()
+    _release([data])
+    return parts
+
+
+def _release(elements: list[TelemetryData]) -> None:
+    for element in elements:
+        assert element._share is not None
+        element._share.release()

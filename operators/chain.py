@@ -15,8 +15,10 @@ from reactivex import abc
 
 from rxotlp._core.outcomes import FILTERED, failed
 from rxotlp.data import TelemetryData
-from rxotlp.operators._shell import Operator, Shell, describe, operator
+from rxotlp.errors import without_tracebacks
+from rxotlp.operators._shell import Operator, Shell, describe, each, operator
 from rxotlp.operators._turn import Turn
+from rxotlp.shares import Share
 
 __all__ = ["OnError", "Processor", "chain"]
 
@@ -135,11 +137,23 @@ class Chain(Shell):
     def held(self) -> int:
         return self.holding
 
-    def _leave(self, data: TelemetryData, results: list[TelemetryData]) -> None:
-        """Send on what became of `data`, which the caller lets go of."""
+    def _hold(self, data: TelemetryData) -> None:
+        """Book an element that waits or is processed; from any thread."""
         share = data._share
         assert share is not None
-        del data
+        self.holding += share.items
+        share.hold()
+
+    def _let_go(self, data: TelemetryData) -> Share:
+        """Undo `_hold`; the element's share is the caller's business now."""
+        share = data._share
+        assert share is not None
+        self.holding -= share.items
+        share.release()
+        return share
+
+    def _leave(self, share: Share, results: list[TelemetryData]) -> None:
+        """Send on what became of the element of `share`, which nobody here may still hold."""
         if not results:
             share.verdict(FILTERED)
             self.book.filtered += share.items
@@ -149,31 +163,30 @@ class Chain(Shell):
                 results[at] = made._with_share(share.child(made.items))
             del made
         self.book.transformed(share.items, sum(made.items for made in results))
-        results.reverse()
-        while results:
-            self.emit([results.pop()])
+        each(self.emit, results)
 
-    def _raised(self, data: TelemetryData, error: Exception) -> None:
-        """A processor raised; the element's fate is the policy's."""
+    def _raised(self, cell: list[TelemetryData], error: Exception) -> None:
+        """A processor raised; the fate of the element in `cell` is the policy's."""
         policy = self._on_error
-        share = data._share
+        share = cell[0]._share
         assert share is not None
         if callable(policy):
             try:
-                results = as_list(policy(data, error))
+                results = as_list(policy(cell[0], error))
             except Exception as again:
-                self.reject(data, again)
+                self.reject(cell.pop(), again)
             else:
-                self._leave(data, results)
+                cell.clear()
+                without_tracebacks(error)
+                self._leave(share, results)
         elif policy == "drop":
             self.drop(share, f"{self.book.name}: {describe(error)}")
         elif policy == "stop":
             share.verdict(failed(f"{self.book.name} stopped the stream: {describe(error)}"))
             self.book.failed += share.items
-            # Its frames hold the element, which could then never be let go of.
-            self.observer.on_error(error.with_traceback(None))
+            self.observer.on_error(without_tracebacks(error))
         else:
-            self.reject(data, error)
+            self.reject(cell.pop(), error)
 
 
 class _Plain(Chain):
@@ -199,11 +212,14 @@ class _Plain(Chain):
                     return
                 results = [made]
         except Exception as error:
-            del made
-            self._raised(data, error)
+            cell = [data]
+            del data, made
+            self._raised(cell, error)
             return
-        del made
-        self._leave(data, results)
+        share = data._share
+        assert share is not None
+        del data, made
+        self._leave(share, results)
 
 
 class _Async(Chain):
@@ -219,9 +235,7 @@ class _Async(Chain):
 
     def on_next(self, data: TelemetryData) -> None:
         data = self.take(data)
-        share = data._share
-        assert share is not None
-        self.holding += share.items
+        self._hold(data)
         self._waiting.append(data)
         del data
         self.turn.enter(self._start)
@@ -240,12 +254,21 @@ class _Async(Chain):
         data, self._current = self._current, None
         self._running = None
         if data is not None:  # else it was disposed meanwhile
-            self.holding -= data.items
-            if results is not None:
-                self._leave(data, results)
-            else:
-                self._raised(data, as_exception(error))
+            share = self._let_go(data)
+            cell = [data]
             del data
+            try:
+                if results is not None:
+                    cell.clear()
+                    self._leave(share, results)
+                else:
+                    self._raised(cell, as_exception(error))
+            finally:  # whatever the observer makes of this one, the others go on
+                self._go_on()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
         self._start()
         if self._ended and self._current is None and not self.disposed:
             self.end()
@@ -263,10 +286,7 @@ class _Async(Chain):
             self._waiting.appendleft(current)
             del current
         while self._waiting:
-            share = self._waiting.popleft()._share
-            assert share is not None
-            self.holding -= share.items
-            self.fail_disposed(share)
+            self.fail_disposed(self._let_go(self._waiting.popleft()))
 
 
 def _spread(made: Any, processors: tuple[Processor, ...]) -> list[TelemetryData]:

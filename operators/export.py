@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from reactivex import abc
 
-from rxotlp._core.outcomes import DISPOSED, Kind, Outcome, failed
+from rxotlp._core.outcomes import DISPOSED, Kind, Outcome, failed, rejected
 from rxotlp._core.slots import Entry, Slots
 from rxotlp.data import TelemetryData
+from rxotlp.errors import DecodeError
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, describe, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.shares import Claim
@@ -167,11 +168,15 @@ class _Export(Shell):
         if job.claim.withdrawn:
             return self._over(entry, failed("withdrawn: its sender was told to send again"), 0)
         data = job.data._outgoing()
+        try:
+            job.size = data.size
+        except DecodeError as error:  # joined profiles that cannot be read
+            return self._over(entry, rejected(describe(error)), 0)
         if data.items != job.items:  # parts were withdrawn; they have been answered
-            self._holding -= job.items - data.items
-            self.book.failed += job.items - data.items
+            withdrawn = job.items - data.items
+            self._holding -= withdrawn
+            self.book.failed += withdrawn
             job.items = data.items
-        job.size = data.size
         done = self._done_with(entry)
         if self._blocking:
             job.running = self.turn.run_blocking(lambda: self._exporter.export(data), done)
@@ -211,12 +216,19 @@ class _Export(Shell):
         )
         if job.timer is not None:
             job.timer.dispose()
-        _, started = self._slots.finish(entry, None)
         self._finish(job, outcome)
-        if not self.disposed:
-            self.observer.on_next(delivery)
-            if self._ended and self._slots.idle:
-                self.end()
+        try:
+            if not self.disposed:
+                self.observer.on_next(delivery)
+        except BaseException:  # whatever the observer makes of this one, the others go on
+            self._start(self._free(entry))
+            raise
+        return self._free(entry)
+
+    def _free(self, entry: Entry[_Job]) -> list[Entry[_Job]]:
+        _, started = self._slots.finish(entry, None)
+        if self._ended and self._slots.idle and not self.disposed:
+            self.end()
         return started
 
     def _finish(self, job: _Job, outcome: Outcome) -> None:
@@ -225,6 +237,8 @@ class _Export(Shell):
         self._holding -= job.items
         self.book.count(outcome, job.items)
         job.claim.report(outcome)
+        if self.disposed:
+            self.forget()
 
     def finish(self) -> None:
         if self._slots.idle:

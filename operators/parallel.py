@@ -5,6 +5,7 @@ strand an element, and `flat_map`, which has no limit and costs 40 µs an elemen
 """
 
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 from reactivex import abc
@@ -12,7 +13,7 @@ from reactivex import abc
 from rxotlp._core.outcomes import failed
 from rxotlp._core.slots import Entry, Slots
 from rxotlp.data import TelemetryData
-from rxotlp.operators._shell import Operator, check_count, operator
+from rxotlp.operators._shell import Operator, check_count, each, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.operators.chain import (
     Chain,
@@ -26,6 +27,10 @@ from rxotlp.operators.chain import (
 )
 
 __all__ = ["parallel"]
+
+# An element at work. A cell, because entries, tasks and futures are kept for longer than
+# the element may be.
+Cell = list[TelemetryData]
 
 
 def parallel(
@@ -76,7 +81,7 @@ def parallel(
     check_on_error("parallel", on_error)
 
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> _Parallel:
-        slots = Slots[TelemetryData](max_concurrent, ordered=ordered)
+        slots = Slots[Cell](max_concurrent, ordered=ordered)
         return _Parallel(observer, turn, function, on_error, name, slots, key, max_waiting)
 
     return operator(build, scheduler)
@@ -92,7 +97,7 @@ class _Parallel(Chain):
         function: Processor,
         on_error: OnError,
         name: str | None,
-        slots: Slots[TelemetryData],
+        slots: Slots[Cell],
         key: Callable[[TelemetryData], Hashable] | None,
         max_waiting: int | None,
     ) -> None:
@@ -101,92 +106,86 @@ class _Parallel(Chain):
         self._slots = slots
         self._key = key
         self._max_waiting = max_waiting
-        self._running: dict[Entry[TelemetryData], abc.DisposableBase] = {}
+        self._running: dict[Entry[Cell], abc.DisposableBase] = {}
 
     def on_next(self, data: TelemetryData) -> None:
         cell = [self.take(data)]
         del data
-        share = cell[0]._share
-        assert share is not None
-        self.holding += share.items
-        self.turn.enter(lambda: self._add(cell.pop()))
+        self._hold(cell[0])
+        self.turn.enter(lambda: self._add(cell))
 
-    def _add(self, data: TelemetryData) -> None:
-        share = data._share
-        assert share is not None
+    def _add(self, cell: list[TelemetryData]) -> None:
         if self.disposed:
-            self._let_go(share.items)
-            self.fail_disposed(share)
+            self._dispose_of(cell)
             return
         if self._max_waiting is not None and (
             self._slots.running >= self._slots.max_concurrent
             and self._slots.waiting >= self._max_waiting
         ):
-            self._let_go(share.items)
+            share = self._let_go(cell.pop())
             share.verdict(failed(f"{self.book.name}: {self._max_waiting} elements wait already"))
             self.book.failed += share.items
             return
         try:
-            key = None if self._key is None else self._key(data)
+            key = None if self._key is None else self._key(cell[0])
         except Exception as error:
-            self._let_go(share.items)
-            self.reject(data, error)
+            self._let_go(cell[0])
+            self.reject(cell.pop(), error)
             return
-        started = self._slots.offer(data, key=key)
-        del data
-        self._start(started)
+        self._start(self._slots.offer(cell, key=key))
 
-    def _start(self, entries: list[Entry[TelemetryData]]) -> None:
+    def _start(self, entries: list[Entry[Cell]]) -> None:
         for entry in entries:
             processor: Any = self._processors[0]
 
             def done(
-                result: Any, error: BaseException | None, entry: Entry[TelemetryData] = entry
+                results: list[TelemetryData] | None,
+                error: BaseException | None,
+                entry: Entry[Cell] = entry,
             ) -> None:
-                self._done(entry, result, error)
+                self._done(entry, results, error)
 
             if self._async:
-                self._running[entry] = self.turn.run_coroutine(processor(entry.work), done)
+                coroutine = _awaited(processor, entry.work)
+                self._running[entry] = self.turn.run_coroutine(coroutine, done)
             else:
-                self._running[entry] = self.turn.run_blocking(_Call(processor, entry), done)
+                call = partial(_called, processor, entry.work)
+                self._running[entry] = self.turn.run_blocking(call, done)
 
-    def _done(self, entry: Entry[TelemetryData], result: Any, error: BaseException | None) -> None:
+    def _done(
+        self,
+        entry: Entry[Cell],
+        results: list[TelemetryData] | None,
+        error: BaseException | None,
+    ) -> None:
         if self._running.pop(entry, None) is None:
             return  # disposed meanwhile, and settled then
-        leaving, started = self._slots.finish(entry, (result, error))
-        del entry, result, error
+        leaving, started = self._slots.finish(entry, (results, error))
+        del entry, results, error
         self._start(started)
-        while leaving:
-            gone = leaving.pop(0)
-            result, error = gone.result
-            data = gone.work
-            del gone
-            self._let_go(data.items)
-            self._settle(data, result, error)
-            del data, result, error
-        if self._ended and self._slots.idle and not self.disposed:
-            self.end()
-
-    def _settle(self, data: TelemetryData, result: Any, error: BaseException | None) -> None:
-        if error is not None:
-            self._raised(data, as_exception(error))
-            return
         try:
-            results = as_list(result)
-        except Exception as wrong:
-            self._raised(data, wrong)
-            return
-        del result
-        self._leave(data, results)
+            each(self._settle, leaving)
+        finally:
+            if self._ended and self._slots.idle and not self.disposed:
+                self.end()
+
+    def _settle(self, entries: list[Entry[Cell]]) -> None:
+        cell = entries[0].work
+        results, error = entries.pop().result
+        share = self._let_go(cell[0])
+        if results is None:
+            self._raised(cell, as_exception(error))
+        else:
+            cell.clear()
+            self._leave(share, results)
 
     def finish(self) -> None:
         if self._slots.idle:
             self.end()
 
     def discard(self) -> None:
-        for data in self._slots.take_waiting():
-            self._dispose_of(data)
-            del data
+        for cell in self._slots.take_waiting():
+            self._dispose_of(cell)
         while self._running:
             entry, running = self._running.popitem()
             running.dispose()
@@ -194,24 +193,13 @@ class _Parallel(Chain):
         for entry in self._slots.take_finished():
             self._dispose_of(entry.work)
 
-    def _dispose_of(self, data: TelemetryData) -> None:
-        share = data._share
-        assert share is not None
-        self._let_go(share.items)
-        self.fail_disposed(share)
-
-    def _let_go(self, items: int) -> None:
-        self.holding -= items
+    def _dispose_of(self, cell: Cell) -> None:
+        self.fail_disposed(self._let_go(cell.pop()))
 
 
-class _Call:
-    """A blocking call that keeps its element only while it runs."""
+async def _awaited(function: Callable[[TelemetryData], Any], cell: Cell) -> list[TelemetryData]:
+    return as_list(await function(cell[0]))
 
-    __slots__ = ("_entry", "_function")
 
-    def __init__(self, function: Callable[[TelemetryData], Any], entry: Entry[TelemetryData]):
-        self._function = function
-        self._entry = entry
-
-    def __call__(self) -> Any:
-        return self._function(self._entry.work)
+def _called(function: Callable[[TelemetryData], Any], cell: Cell) -> list[TelemetryData]:
+    return as_list(function(cell[0]))

@@ -9,6 +9,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxotlp._core.outcomes import failed
 from rxotlp.data import TelemetryData
+from rxotlp.errors import PipelineError
 from rxotlp.operators._shell import Operator, Shell, describe, operator
 from rxotlp.operators._turn import Turn
 
@@ -118,12 +119,23 @@ class _Route(Shell):
             branch.entry = entry
             return Disposable()
 
+        attaching = True
+
+        def fail(error: Exception) -> None:
+            if attaching and isinstance(error, PipelineError):
+                mistakes.append(error)  # its author's, and not the branch's own end
+            self._ended_by(branch, error)
+
+        mistakes: list[PipelineError] = []
         branch.disposable = apply(Observable(enter)).subscribe(
             self._merge,
-            lambda error: self._ended_by(branch, error),
+            fail,
             lambda: self._ended_by(branch, None),
             scheduler=self.turn.scheduler,
         )
+        attaching = False
+        if mistakes:
+            raise mistakes[0]
         return branch
 
     def _merge(self, value: Any) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "PipelineError",
     "RefusedError",
     "UsageError",
+    "without_tracebacks",
 ]
 
 
@@ -70,3 +71,21 @@ class UsageError(PipelineError):
 
 class LooseElementError(OtlpError):
     """An element without a receipt reached a stage of a strict pipeline."""
+
+
+def without_tracebacks(error: Exception) -> Exception:
+    """The same exception, to be kept: neither it nor its causes hold frames any more.
+
+    Frames hold elements, and an element that can be reached never settles.
+    """
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            todo += [one.__cause__, one.__context__]
+            if isinstance(one, BaseExceptionGroup):
+                todo += one.exceptions
+    return error

@@ -25,8 +25,9 @@ from rxotlp.assembly import Assembly, Rejected
 from rxotlp.books import Books
 from rxotlp.data import TelemetryData
 from rxotlp.drain import Countdown, Report
-from rxotlp.errors import PipelineError
+from rxotlp.errors import PipelineError, without_tracebacks
 from rxotlp.schedulers import AsyncScheduler, SerialScheduler, SyncScheduler, VirtualScheduler
+from rxotlp.shares import BROKEN, TOUCHED
 
 __all__ = ["Pipeline", "Report"]
 
@@ -305,8 +306,9 @@ class Pipeline:
     def _on_next(self, value: Any) -> None:
         if type(value) is TelemetryData and value._share is not None:
             share = value._share
-            if not (share.claims or share.pending):
+            if not share.flags & TOUCHED:  # no stage has answered for it, nor ever will
                 share.verdict(_NOT_EXPORTED)
+                share.flags |= BROKEN  # so that the books call it lost, as its sender does
                 if not self._warned:
                     self._warned = True
                     logger.warning(
@@ -315,8 +317,7 @@ class Pipeline:
                     )
 
     def _on_error(self, error: Exception) -> None:
-        # The traceback's frames hold elements, which could then never be let go of.
-        self.error = error.with_traceback(None)
+        self.error = without_tracebacks(error)
         logger.error("the stream ended with %s: %s", type(error).__name__, error)
         self._end()
 

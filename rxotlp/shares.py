@@ -67,7 +67,7 @@ class Share:
         parents: the shares it was made from; empty for a receipt.
         inbox: where its death is handled.
         flags: see the constants above.
-        claims: claims not yet reported.
+        claims: claims not yet reported, and holds.
         pending: children not yet resolved.
         worst: the worst outcome so far.
         thread: the thread on which an emission of it is under way, or 0.
@@ -194,7 +194,19 @@ class Share:
         else:
             self.children.append(made)
 
-    # -- claims and verdicts ----------------------------------------------------------
+    # -- holds, claims and verdicts ---------------------------------------------------
+
+    def hold(self) -> None:
+        """A stage keeps the element: until `release` a deadline finds it unaccounted for.
+
+        Another branch may have delivered the same element meanwhile.
+        """
+        self.claims += 1
+
+    def release(self) -> None:
+        """End a hold, which says nothing of what becomes of the element."""
+        self.claims -= 1
+        self.settle_if_done()
 
     def claim(self) -> "Claim":
         """Take responsibility; the share cannot resolve before the claim is reported."""

@@ -97,18 +97,16 @@ class Batcher(Generic[T]):
         """
         items, size = self._weigh(element)
         closed: list[Batch[T]] = []
+        full: list[T] = []
+        if items > self._max_items or size > self._max_bytes:
+            # Before anything changes: what cannot be split must take no batch with it.
+            *full, element = self._split(element, self._max_items, self._max_bytes)
+            items, size = self._weigh(element)
         batch = self._open.get(key)
-        if batch is not None and not self._fits(batch, items, size):
+        if batch is not None and (full or not self._fits(batch, items, size)):
             closed.append(self._close(batch, Reason.FULL))
             batch = None
-        if batch is None and (items > self._max_items or size > self._max_bytes):
-            parts = list(self._split(element, self._max_items, self._max_bytes))
-            del element
-            *full, rest = parts
-            del parts
-            closed.extend(self._alone(key, part) for part in full)
-            element = rest
-            items, size = self._weigh(rest)
+        closed += [self._alone(key, part) for part in full]
         opened: Batch[T] | None = None
         if batch is None:
             if len(self._open) >= self._max_keys:

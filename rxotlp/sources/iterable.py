@@ -29,7 +29,7 @@ from reactivex.disposable import SerialDisposable
 from rxotlp._core.outcomes import Kind, Outcome
 from rxotlp.admission import Admission, Credit
 from rxotlp.data import TelemetryData
-from rxotlp.errors import DecodeError, PipelineError, RefusedError
+from rxotlp.errors import DecodeError, PipelineError, RefusedError, without_tracebacks
 from rxotlp.receipt import Receipt
 from rxotlp.sources.base import Source, State
 
@@ -163,9 +163,8 @@ class IterableSource(Source):
 
     def _fail(self, error: BaseException) -> None:
         self._exhausted = True
-        # A traceback's frames would keep elements from settling.
         fault = error if isinstance(error, Exception) else PipelineError(repr(error))
-        self._observers.on_error(fault.with_traceback(None))
+        self._observers.on_error(without_tracebacks(fault))
 
     # -- offering ------------------------------------------------------------------------------
 
