@@ -35,6 +35,8 @@ DEFAULT_DRAIN_TIMEOUT = 10.0  # seconds; as long as OTLP exporters wait for an a
 
 logger = logging.getLogger("rxotlp")
 
+_LATE = "the drain's deadline of %s s passed"
+_NOT_CLOSED = "closing %r raised; the pipeline stops all the same"
 _NOT_EXPORTED = failed("it reached the end of the pipeline and no exporter had taken it")
 
 
@@ -184,6 +186,7 @@ class Pipeline:
             for source in self._assembly.sources:
                 await _maybe(source, "aconnect", source.connect, self.scheduler)
         except BaseException:
+            self._end()
             self._subscription.dispose()
             for source in self._assembly.sources:
                 await _maybe(source, "aclose", source.close)
@@ -209,24 +212,37 @@ class Pipeline:
         await ended.wait()
 
     def stop(self, *, drain_timeout: float | None = None) -> Report:
-        """Drain and stop. Called again it only returns the report."""
+        """Drain and stop. Called again it only returns the report.
+
+        Raises:
+            PipelineError: it was not started, or this is called inside one of its actions,
+                which would wait for itself.
+        """
         if self.report is None:
+            scheduler = self.scheduler
+            if scheduler.running_here:
+                raise PipelineError(
+                    "Pipeline.stop() inside one of its own actions waits for itself; "
+                    "end the stream there, and stop it from outside"
+                )
             began = time.monotonic()
             timeout = self._drain_timeout if drain_timeout is None else drain_timeout
             self._refuse()
-            if isinstance(self._scheduler, VirtualScheduler):
-                self._scheduler.run()
+            if isinstance(scheduler, VirtualScheduler):
+                scheduler.run()
             else:
                 done = threading.Event()
                 self._when_drained(done.set)
-                done.wait(timeout)
+                if not done.wait(timeout):
+                    logger.warning(_LATE, timeout)
             undelivered = self._cut_off()
-            for source in self._assembly.sources:
-                source.close()
-            for resource in self._assembly.resources:
-                resource.close()
-            if self._given is None and self._scheduler is not None:
-                self._scheduler.close()
+            for thing in (*self._assembly.sources, *self._assembly.resources):
+                try:
+                    thing.close()
+                except Exception:
+                    logger.exception(_NOT_CLOSED, thing)
+            if self._given is None:
+                scheduler.close()
             self._finish(began, undelivered)
         assert self.report is not None
         return self.report
@@ -245,12 +261,13 @@ class Pipeline:
             try:
                 await asyncio.wait_for(done.wait(), timeout)
             except TimeoutError:
-                logger.warning("the drain's deadline of %s s passed", timeout)
+                logger.warning(_LATE, timeout)
             undelivered = self._cut_off()
-            for source in self._assembly.sources:
-                await _maybe(source, "aclose", source.close)
-            for resource in self._assembly.resources:
-                await _maybe(resource, "aclose", resource.close)
+            for thing in (*self._assembly.sources, *self._assembly.resources):
+                try:
+                    await _maybe(thing, "aclose", thing.close)
+                except Exception:
+                    logger.exception(_NOT_CLOSED, thing)
             if self._given is None:
                 await self._scheduler.aclose()
             self._finish(began, undelivered)
@@ -268,12 +285,13 @@ class Pipeline:
         subscribed = threading.Event()
 
         def subscribe(_scheduler: abc.SchedulerBase, _state: Any) -> None:
-            with self._assembly:
-                self._subscription.disposable = self._stream.subscribe(
-                    self._on_next, self._on_error, self._on_completed, scheduler=scheduler
-                )
-
-            subscribed.set()
+            try:
+                with self._assembly:
+                    self._subscription.disposable = self._stream.subscribe(
+                        self._on_next, self._on_error, self._on_completed, scheduler=scheduler
+                    )
+            finally:
+                subscribed.set()
 
         if scheduler.running_here:
             subscribe(scheduler, None)
@@ -361,7 +379,8 @@ class Pipeline:
 
     def _cut_off(self) -> int:
         """The drain is over: fail what is left. Returns the items that were left."""
-        undelivered = self.books.held
+        undelivered = self.books.held  # what a source gives up because of us is among them
+        undelivered += sum(getattr(source, "given_up", 0) for source in self._assembly.sources)
         scheduler = self.scheduler
         self._subscription.dispose()
         for source in self._assembly.sources:
@@ -373,7 +392,6 @@ class Pipeline:
 
     def _finish(self, began: float, undelivered: int) -> None:
         unbalanced = self.books.unbalanced
-        undelivered += sum(getattr(source, "given_up", 0) for source in self._assembly.sources)
         if unbalanced:
             logger.error("books do not balance: %s", "; ".join(map(str, unbalanced)))
         self.report = Report(
@@ -381,6 +399,7 @@ class Pipeline:
         )
 
     def _abandon(self) -> None:
+        self._end()
         self._subscription.dispose()
         for source in self._assembly.sources:
             source.close()

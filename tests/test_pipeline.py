@@ -9,14 +9,14 @@ import reactivex as rx
 from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
-from rxotlp._core.outcomes import DELIVERED, Kind, Outcome
-from rxotlp.data import TelemetryData
+from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed
+from rxotlp.data import Signal, TelemetryData
 from rxotlp.errors import LooseElementError, PipelineError
 from rxotlp.pipeline import Pipeline
-from rxotlp.schedulers import AsyncScheduler, SyncScheduler, VirtualScheduler
+from rxotlp.schedulers import AsyncScheduler, SerialScheduler, SyncScheduler, VirtualScheduler
 from rxotlp.sources.iterable import from_iterable
 from tests.support.feed import Feed, Sink, kind
-from tests.support.logs import logs
+from tests.support.logs import ids_of, logs
 
 
 def test_leaving_the_block_drains_what_was_let_in() -> None:
@@ -223,3 +223,98 @@ def test_misuse_is_told_with_the_way_out() -> None:
             pipeline.start()
         assert "running" in repr(pipeline)
     assert "stopped" in repr(pipeline)
+
+
+class Unclosable(Sink):
+    """A destination whose file cannot be closed."""
+
+    def close(self) -> None:
+        raise OSError("disk full")
+
+
+def test_a_resource_that_cannot_be_closed_keeps_nothing_else_open() -> None:
+    """One full disk must not leave threads running and the report unwritten."""
+    feed = Feed()
+    with Pipeline(feed.pipe(ops.export(Unclosable()))) as pipeline:
+        feed.admit(logs([1]))
+    assert pipeline.report is not None
+    assert pipeline.report.undelivered == 0
+    with pytest.raises(PipelineError, match="close"):
+        pipeline.scheduler.post(lambda: None)
+
+
+def test_stopping_from_inside_is_refused_at_once() -> None:
+    """It would wait for the very action that waits for it, until the drain's deadline."""
+    feed, raised = Feed(), threading.Event()
+
+    def stop(_delivery: object) -> None:
+        with pytest.raises(PipelineError, match="inside"):
+            pipeline.stop()
+        raised.set()
+
+    with Pipeline(feed.pipe(ops.export(Sink()), rx_ops.do_action(stop))) as pipeline:
+        feed.admit(logs([1]))
+        assert raised.wait(10)
+
+
+def test_stopping_after_a_failed_start_waits_for_nothing() -> None:
+    """`finally: pipeline.stop()` after a port was taken must not hang until the deadline."""
+
+    class Taken(Feed):
+        def _begin(self, scheduler: SerialScheduler) -> None:
+            raise OSError("taken")
+
+    pipeline = Pipeline(Taken().pipe(ops.export(Sink())), drain_timeout=1000)
+    with pytest.raises(OSError, match="taken"):
+        pipeline.start()
+    assert pipeline.stop().undelivered == 0
+    assert not pipeline.running
+
+
+def test_what_a_source_gives_up_is_reported_once() -> None:
+    """In flight at the deadline, or waiting to be offered again: each item counts once."""
+
+    class OneHangs:
+        async def export(self, data: TelemetryData) -> Outcome:
+            if ids_of(data)[0] == 1:
+                await asyncio.sleep(1000)
+            seen.set()
+            return failed("down")
+
+    seen = threading.Event()
+    source = from_iterable([logs([1, 2, 3]), logs([4, 5])], backoff=500.0, max_backoff=500.0)
+    pipeline = Pipeline(source.pipe(ops.export(OneHangs())), drain_timeout=0.1)
+    pipeline.start()
+    assert seen.wait(10)
+    report = pipeline.stop()
+    assert (report.undelivered, report.unbalanced) == (5, [])
+    assert source.admission.bytes == 0
+
+
+def test_what_reaches_the_end_unclaimed_is_lost_in_the_books_too() -> None:
+    """The sender is told to send again, so the books must not call it filtered."""
+    feed, clock = Feed(), VirtualScheduler()
+    with Pipeline(feed.pipe(ops.chain(lambda data: data)), scheduler=clock) as pipeline:
+        receipt = feed.admit(logs([1]))
+        clock.advance_by(0)
+        assert kind(receipt) is Kind.FAILED
+        assert pipeline.books["chain ->"].failed == 1
+
+
+def test_what_another_branch_has_delivered_may_reach_the_end() -> None:
+    """An observer of everything beside an exporter asks nobody to send again."""
+    feed, clock = Feed(), VirtualScheduler()
+    with Pipeline(rx.merge(feed.pipe(ops.export(Sink())), feed), scheduler=clock):
+        receipt = feed.admit(logs([1]))
+        clock.advance_by(0)
+        assert kind(receipt) is Kind.DELIVERED
+
+
+def test_a_wiring_mistake_inside_a_branch_is_raised_at_the_start() -> None:
+    """A branch that is dead from the beginning would fail all that is sent to it."""
+    twice = ops.route(
+        "signal",
+        {Signal.LOGS: ops.export(Sink(), name="x"), Signal.TRACES: ops.export(Sink(), name="x")},
+    )
+    with pytest.raises(PipelineError, match="two stages"):
+        Pipeline(Feed().pipe(twice), scheduler=VirtualScheduler()).start()

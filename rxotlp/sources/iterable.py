@@ -97,7 +97,7 @@ class IterableSource(Source):
         self._taken = 0
         self._settled_once = 0
         self._unfinished = 0  # entries without a final outcome
-        self._backing_off = 0
+        self._again: dict[_Entry, Credit | None] = {}  # to be offered again, and its credit
         self._exhausted = False
         self._asking = False  # for the whole credit
         self.given_up = 0
@@ -108,7 +108,8 @@ class IterableSource(Source):
         items = self._items
         self._iterator = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
         self._pending, self._patience = SerialDisposable(), SerialDisposable()
-        self._taken = self._unfinished = self._backing_off = 0
+        self._taken = self._unfinished = 0
+        self._again = {}
         self._exhausted = self._asking = False
         scheduler.post(self._pull)
 
@@ -184,9 +185,17 @@ class IterableSource(Source):
         if self._offer(entry, credit, self._offer_first):
             self._ours.post(self._pull)
 
-    def _offer_again(self, entry: _Entry, credit: Credit) -> None:
-        self._backing_off -= 1
-        self._offer(entry, credit, self._offer)
+    def _back_off(self, seconds: float, entry: _Entry, credit: Credit) -> None:
+        if entry in self._again:
+            self._again[entry] = credit
+            self._later(seconds, lambda: self._offer_again(entry))
+        else:  # the stream has ended since
+            credit.release()
+
+    def _offer_again(self, entry: _Entry) -> None:
+        credit = self._again.pop(entry, None)
+        if credit is not None:
+            self._offer(entry, credit, self._offer)
 
     def _offer(
         self,
@@ -236,15 +245,10 @@ class IterableSource(Source):
         else:
             # Credit first, then the back-off: what waits to be offered again counts as in
             # flight, so a backend that is down stops the pulling and fills no memory.
-            self._backing_off += 1
+            self._again[entry] = None
             seconds = min(self._backoff * 2.0 ** (entry.attempts - 1), self._max_backoff)
             seconds = max(seconds, outcome.retry_after or 0.0)
-            self._acquire(
-                entry,
-                lambda entry, credit: self._later(
-                    seconds, lambda: self._offer_again(entry, credit)
-                ),
-            )
+            self._acquire(entry, partial(self._back_off, seconds))
 
     def _refuse(self, entry: _Entry, error: RefusedError) -> None:
         logger.error("%s: element %d: %s", self.name, entry.position, error)
@@ -269,6 +273,18 @@ class IterableSource(Source):
 
     # -- the end -------------------------------------------------------------------------------
 
+    def end(self) -> None:
+        """Complete the stream; what was to be offered again is given up before."""
+        self._ours.post(self._give_up_all)
+        super().end()
+
+    def _give_up_all(self) -> None:
+        while self._again:
+            entry, credit = self._again.popitem()
+            if credit is not None:
+                credit.release()
+            self._give_up(entry, "the stream is over")
+
     def _look_for_the_end(self) -> None:
         if not self._exhausted or self.state is not State.OPEN:
             return
@@ -292,7 +308,7 @@ class IterableSource(Source):
         def look() -> None:
             if self.state is not State.OPEN or not self._unfinished:
                 return
-            if self._settled_once == before and not self._backing_off:
+            if self._settled_once == before and not self._again:
                 self.end()
             else:
                 self._wait_for_progress()
