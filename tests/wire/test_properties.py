@@ -236,6 +236,7 @@ def test_a_view_says_what_the_full_message_says(signal: Signal) -> None:
             assert view.resource.schema_url == found.schema_url
             assert view.resource.attributes.get("service.name") == _service(found.resource)
             assert view.scope.schema_url == scope.schema_url
+            assert view.scope.attributes.get("service.name") == _service(scope.scope)
             if metric is not None:
                 assert (view.metric.name, view.metric.unit) == (metric.name, metric.unit)
                 assert view.metric.WhichOneof("data") == metric.WhichOneof("data")
