@@ -7,6 +7,7 @@ from rxotlp.operators.batch import batch
 from rxotlp.operators.chain import chain
 from rxotlp.operators.export import Delivery, export
 from rxotlp.operators.parallel import parallel
+from rxotlp.operators.queue import queue
 from rxotlp.operators.records import filter_records, map_records
 from rxotlp.operators.route import route
 from rxotlp.operators.split_by import split_by
@@ -19,6 +20,7 @@ __all__ = [
     "filter_records",
     "map_records",
     "parallel",
+    "queue",
     "route",
     "split_by",
 ]

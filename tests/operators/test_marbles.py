@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import reactivex as rx
 
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED
@@ -18,6 +19,11 @@ OPERATORS = sorted(name for name in ops.__all__ if name[0].islower())
 
 async def slow_but_b(data: TelemetryData) -> TelemetryData:
     await asyncio.sleep(1 if letters(data) == "b" else 4)
+    return data
+
+
+async def two_seconds(data: TelemetryData) -> TelemetryData:
+    await asyncio.sleep(2)
     return data
 
 
@@ -46,6 +52,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "filter_records": lambda: ops.filter_records(lambda record: record.body != ord("b")),
     "map_records": lambda: ops.map_records(lambda record: setattr(record, "severity_number", 9)),
     "parallel": lambda: ops.parallel(slow_but_b, max_concurrent=2),
+    "queue": lambda: rx.compose(ops.queue(max_out=1), ops.chain(two_seconds)),
     "split_by": lambda: ops.split_by("service.name"),
 }
 
