@@ -15,7 +15,7 @@ from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, each, operator
 from rxotlp.operators._turn import Turn
-from rxotlp.shares import Share
+from rxotlp.shares import TAKEN, Share
 
 __all__ = ["batch"]
 
@@ -213,8 +213,8 @@ class _Batch(Shell):
 
 def _join(elements: list[TelemetryData]) -> TelemetryData:
     """One element of several, which are let go of."""
-    joined = elements[0] if len(elements) == 1 else TelemetryData.merge(elements)
     _release(elements)
+    joined = elements[0] if len(elements) == 1 else TelemetryData.merge(elements)
     elements.clear()
     return joined
 
@@ -224,11 +224,15 @@ def _weigh(data: TelemetryData) -> tuple[int, int]:
 
 
 def _split(data: TelemetryData, max_items: int, max_bytes: int) -> list[TelemetryData]:
+    share = data._share
+    assert share is not None
+    if not share.flags & TAKEN:
+        share.also_left()
     parts = data.split(max_items=max_items, max_bytes=max_bytes)
     for part in parts:
         assert part._share is not None
         part._share.hold()
-    _release([data])
+    share.release()
     return parts
 
 

@@ -206,7 +206,18 @@ class Share:
     def release(self) -> None:
         """End a hold, which says nothing of what becomes of the element."""
         self.claims -= 1
+        if not self.flags & TAKEN:
+            self.also_left()
         self.settle_if_done()
+
+    def also_left(self) -> None:
+        """A stage of ours has it that another branch has sent on since: it is there too."""
+        self.flags |= TAKEN
+        if self.edge is not None:
+            if self.others is None:
+                self.others = [self.edge]
+            else:
+                self.others.append(self.edge)
 
     def claim(self) -> "Claim":
         """Take responsibility; the share cannot resolve before the claim is reported."""

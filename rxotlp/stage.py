@@ -100,8 +100,12 @@ class Stage:
         book = self.book
         book.sent += share.items
         outer = share.now
+        if share.flags & TAKEN:
+            share.flags &= ~TAKEN
+        elif share.edge is not None:  # another branch has sent it on too
+            share.also_left()
+            share.flags &= ~TAKEN
         share.edge = share.now = book
-        share.flags &= ~TAKEN
         top = local.top
         if top is share:  # passed on as it was: the emission that brought it looks after it
             try:
@@ -167,11 +171,8 @@ def _take_again(share: Share) -> None:
     now = share.now
     if now is not None and now is not share.edge:
         # Another branch of an emission that is still open: a copy on that stage's edge.
-        if not share.flags & TAKEN and share.edge is not None:
-            if share.others is None:
-                share.others = [share.edge]
-            else:
-                share.others.append(share.edge)
+        if not share.flags & TAKEN:
+            share.also_left()
         edge = now
     elif share.others:
         share.others.pop(0).passed += items

@@ -224,3 +224,46 @@ def test_what_one_branch_delivered_and_another_holds_is_not_answered_as_delivere
     rig.clock.run()
     assert late.ids == []  # withdrawn before the attempt
     rig.check_books()
+
+
+# -- one element in two branches --------------------------------------------------------------
+
+
+async def half_a_second(data: TelemetryData) -> TelemetryData:
+    await asyncio.sleep(0.5)
+    return data
+
+
+async def a_second(data: TelemetryData) -> TelemetryData:
+    await asyncio.sleep(1)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (rx.compose(ops.chain(half_a_second), rx_ops.filter(lambda _: False)), ops.chain(a_second)),
+        (rx.compose(ops.chain(same), rx_ops.delay(5.0)), ops.batch(max_delay=1)),
+        (rx.compose(ops.chain(same), rx_ops.delay(5.0)), ops.batch(max_items=1)),
+        (rx.compose(ops.chain(same), rx_ops.delay(5.0)), ops.parallel(a_second)),
+        (ops.chain(lambda data: [data, data]), rx_ops.filter(lambda _: False)),
+    ],
+)
+def test_the_books_know_every_edge_on_which_two_branches_left_an_element(
+    first: Any, second: Any
+) -> None:
+    """Both emit the same element; what one's edge loses must not count as held for ever."""
+    rig, sink = Rig(), Sink()
+
+    def stream(source: Observable[Any]) -> Observable[Any]:
+        shared = source.pipe(rx_ops.share())
+        return rx.merge(shared.pipe(first, ops.export(sink)), shared.pipe(second, ops.export(sink)))
+
+    rig.run(stream=stream)
+    receipts = [rig.send([1, 2]), rig.send([3])]
+    rig.clock.run()
+    gc.collect()
+    rig.clock.run()
+    assert all(map(kind_known, receipts))
+    rig.check_books()
+    assert sum(account.failed for account in rig.books) == 0
