@@ -2,7 +2,10 @@
 
 What is mended:
 
-    malformed HTTP      answered with a google.rpc.Status in protobuf (uvicorn: plain text)
+    malformed HTTP      answered with a google.rpc.Status in protobuf (uvicorn: plain text),
+                        after the answers to what the connection had sent before it
+    endless headers     431 after MAX_HEAD bytes that get the request nowhere (uvicorn has no
+                        limit, and takes quadratic time)
     slow headers        408 after `header_timeout` from the connection's or request's first byte
     stalled bodies      408 after `body_timeout` without a byte, unless we paused the reading
     Upgrade             refused at once (uvicorn would wait for a body that never comes)
@@ -39,6 +42,7 @@ uvicorn_logger.setLevel(logging.ERROR)
 
 BACKLOG = 2048
 KEEP_ALIVE = 75  # seconds; longer than clients usually keep an idle connection
+MAX_HEAD = 64 << 10  # bytes of request line, headers or trailers, within what one read brings
 
 UNASKED = 64 << 10  # bytes of a body that are read before the application asks for it
 PORTION = 256 << 10  # bytes of a body of undeclared length that are given at once, about
@@ -120,6 +124,9 @@ class _Protocol(HttpToolsProtocol):
         self.since = self.loop.time()
         self.in_headers = False
         self.in_body = False
+        self.head = 0  # bytes since the request last got on
+        self.running: RequestResponseCycle | None = None  # whose answer is next
+        self.refusal: bytes | None = None  # the last answer, once its turn has come
         self.body: _RequestBody
 
     @property
@@ -132,14 +139,21 @@ class _Protocol(HttpToolsProtocol):
         self.in_headers = True  # a connection that sends nothing at all counts as slow
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.running is not None and self.running is not self.cycle:
+            self._disconnect(self.running)  # uvicorn tells the last of several requests alone
         super().connection_lost(exc)
         if not self.server_state.connections:
             self.server_state.gone.set()
 
     def data_received(self, data: bytes) -> None:
+        if self.refusal is not None:
+            return  # the parser has given up
         if not self.in_headers:
             self.since = self.loop.time()
+        self.head += len(data)
         super().data_received(data)
+        if self.head > MAX_HEAD and not self.transport.is_closing():
+            self.refuse(431, f"more than {MAX_HEAD} bytes of headers")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -151,6 +165,7 @@ class _Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.in_headers = False
         self.in_body = True
+        self.head = 0
         self.since = self.loop.time()
         self.body = _RequestBody(self.cycle)
         if self.parser.should_upgrade():
@@ -161,11 +176,26 @@ class _Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
+        self.head = 0
         self.body.feed(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.in_body = False
+        self.head = 0
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._refuse_in_turn()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _disconnect(self, cycle: RequestResponseCycle) -> None:
+        if not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def check(self, now: float, header_timeout: float, body_timeout: float) -> None:
         """Close the connection if its request does not get on."""
@@ -184,22 +214,35 @@ class _Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def refuse(self, status: int, message: str) -> None:
-        """Answer what never became a whole request, and close the connection."""
-        cycle = self.cycle
+        """Answer what never became a whole request, in its turn, and close the connection."""
+        if self.refusal is not None or self.transport.is_closing():
+            return
         if self.in_body:
-            turn = not (cycle.response_started or self.pipeline)
-            self.scope["state"]["refused"] = True  # what the application sees is our doing
-        else:
-            turn = cycle is None or cycle.response_complete
-        if turn:  # nothing is being answered before it
-            logger.warning("HTTP request from %s: %s", self.peer, message)
-            body = self.server_state.status_body(status, message)
-            self.transport.write(
-                b"%scontent-type: application/x-protobuf\r\n"
-                b"content-length: %d\r\nconnection: close\r\n\r\n%s"
-                % (STATUS_LINE[status], len(body), body)
-            )
-        self.transport.close()
+            cycle = self.cycle
+            if cycle.response_started:  # it has its answer, and its line
+                self.transport.close()
+                return
+            if self.pipeline:
+                self.pipeline.popleft()  # the last that came: it is never begun
+            else:
+                self.scope["state"]["refused"] = True  # what the application sees is our doing
+                self._disconnect(cycle)
+                self.running = None
+        logger.warning("HTTP request from %s: %s", self.peer, message)
+        body = self.server_state.status_body(status, message)
+        self.refusal = (
+            b"%scontent-type: application/x-protobuf\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%s"
+            % (STATUS_LINE[status], len(body), body)
+        )
+        self._refuse_in_turn()
+
+    def _refuse_in_turn(self) -> None:
+        if self.refusal is None or self.transport.is_closing():
+            return
+        if self.running is None or self.running.response_complete:
+            self.transport.write(self.refusal)
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         self.refuse(400, "malformed HTTP/1.1 request")

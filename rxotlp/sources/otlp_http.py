@@ -87,7 +87,9 @@ class HttpReceiver:
             answer = await self._serve(signal, kind, headers, receive, peer)
             said = SUCCESSES[kind] if answer is SUCCESS else http_answer(signal, answer, kind)
         except _Refusal as refused:
-            log_bad(f"HTTP request {scope['method']:.10} {scope['path']:.60}", peer, str(refused))
+            # As it was sent: decoded, a path may hold line breaks.
+            path = scope["raw_path"][:60].decode("latin-1")
+            log_bad(f"HTTP request {scope['method']:.10} {path}", peer, str(refused))
             said, extra = http_error(refused.status, str(refused), kind), refused.headers
         except _Gone:
             if not scope["state"].get("refused"):
@@ -131,7 +133,14 @@ class HttpReceiver:
         try:
             reception.check_open()
             credit = await reception.credit(declared or 0, seconds)
-            payload = await self._read(receive, credit, declared)
+            try:
+                async with asyncio.timeout_at(began + seconds):
+                    payload = await self._read(receive, credit, declared)
+            except TimeoutError:  # it holds credit that others wait for
+                late = f"the body was not complete after {seconds:.1f} s"
+                log_bad(signal.value, peer, late)
+                retry_after = reception.source.admission.retry_after
+                raise RefusedError(late, retry_after=retry_after) from None
             if encoding != "identity":
                 payload = compression.decompress(encoding, payload, self._limit)
             if kind == JSON:

@@ -162,7 +162,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lambda: [
         record.getMessage()
         for record in caplog.records
-        if record.name == "rxotlp" and record.levelno >= logging.WARNING
+        if record.name.partition(".")[0] == "rxotlp" and record.levelno >= logging.WARNING
     ]
 
 

@@ -4,10 +4,14 @@ import gzip
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 
 from rxotlp.admission import Admission
 
@@ -186,6 +190,31 @@ def test_an_unknown_path_is_not_found(
         still_works(server, payloads["traces"])
 
 
+def test_a_path_with_a_line_break_in_it_is_one_line(
+    receiver: Receiver, payloads: dict[str, bytes], log: Log
+) -> None:
+    """A client must not be able to write lines of its own into our log."""
+    with receiver() as server:
+        assert server.post("/v1/%0aERROR%20all%20is%20lost", payloads["traces"])[0] == 404
+        one_line(log, "/v1/%0aERROR%20all")
+        assert "\n" not in log()[0]
+
+
+def test_what_has_no_items_to_reject_is_still_a_bad_request(
+    receiver: Receiver, payloads: dict[str, bytes], log: Log
+) -> None:
+    """S8: traces sent to the metrics' path, say; 200 would be an acknowledged loss."""
+    request = ExportMetricsServiceRequest()
+    request.resource_metrics.add().scope_metrics.add().metrics.add(name="ab")
+    unreadable = request.SerializeToString().replace(b"ab", b"\xff\xff")
+    with receiver() as server:
+        status, _, body = server.post("/v1/metrics", unreadable)
+        assert status == 400
+        assert "metrics[0].name" in Status.FromString(body).message
+        one_line(log, "metrics[0].name")
+        still_works(server, payloads["traces"])
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_another_method_is_not_allowed(
     receiver: Receiver, payloads: dict[str, bytes], log: Log, method: str
@@ -222,6 +251,51 @@ def test_malformed_http_is_answered_with_a_status(
         assert b"content-type: application/x-protobuf" in head
         assert Status.FromString(body).message
         one_line(log)
+        still_works(server, payloads["traces"])
+
+
+BEGUN = b"POST /v1/traces HTTP/1.1\r\ncontent-type: application/x-protobuf\r\n"
+CHUNKED = BEGUN + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "endless"),
+    [
+        (b"POST /", b"a" * 10_000),
+        (BEGUN + b"x: ", b"a" * 10_000),
+        (BEGUN, b"x: y\r\n" * 1000),
+        (CHUNKED + b"5;x=", b"a" * 10_000),
+    ],
+    ids=["url", "header", "headers", "chunk"],
+)
+def test_headers_without_end_are_refused(
+    receiver: Receiver, payloads: dict[str, bytes], log: Log, before: bytes, endless: bytes
+) -> None:
+    """S2: they are not counted by the limit of the body, and cost memory all the same."""
+    with receiver() as server:
+        with (
+            socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as connection,
+            suppress(OSError),  # the server has closed it
+        ):
+            connection.sendall(before)
+            while not log():
+                connection.sendall(endless)
+        one_line(log, "65536 bytes of headers")
+        still_works(server, payloads["traces"])
+
+
+def test_a_body_that_takes_longer_than_its_answer_may_is_refused(
+    receiver: Receiver, payloads: dict[str, bytes], log: Log
+) -> None:
+    """A sender that dribbles holds credit that others wait for; it may send it again."""
+    size = len(payloads["traces"])
+    with (
+        receiver(ack_timeout=0.3, admission=Admission(max_bytes=size)) as server,
+        socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as connection,
+    ):
+        connection.sendall(BEGUN + b"content-length: %d\r\n\r\nhalf" % size)
+        assert connection.recv(12) == b"HTTP/1.1 503"
+        one_line(log, "not complete after 0.3 s")
         still_works(server, payloads["traces"])
 
 
