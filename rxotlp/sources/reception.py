@@ -113,6 +113,8 @@ class Reception:
                 payload, items, refused = checked.payload, checked.accepted, checked.rejected
                 faults = checked.errors
                 fault = _summary(checked)
+                if fault:
+                    log_bad(signal.value, peer, fault)
             data = TelemetryData._new(signal, (payload,), items, MappingProxyType(metadata), None)
             items = data.items
             credit.resize(len(payload), items=items)
@@ -124,10 +126,9 @@ class Reception:
             raise
         if refused:
             source.book_rejected(refused)
-            log_bad(signal.value, peer, fault)
         if not items:
             credit.release()
-            return _invalid(fault, faults) if refused else SUCCESS
+            return _invalid(fault, faults) if fault else SUCCESS
         reply = _Reply(asyncio.get_running_loop())
         receipt = source.admit(data, credit=credit, on_settle=reply, patience=max(seconds, 0.0))
         del data, payload
@@ -168,14 +169,17 @@ def _invalid(text: str, faults: tuple[DecodeError, ...]) -> Answer:
 
 
 def _answer(receipt: Receipt, items: int, refused: int, fault: str) -> Answer:
-    """What the sender hears about `items` that were admitted and `refused` that were not."""
+    """What the sender hears about `items` that were admitted and `refused` that were not.
+
+    A fault without a refused item (an unreadable metric that had no points) is a warning.
+    """
     outcome = receipt.outcome
     assert outcome is not None
     if outcome.kind is Kind.FAILED:
         reason = outcome.reason or "not delivered"
         return Answer(AnswerKind.UNAVAILABLE, message=reason, retry_after=outcome.retry_after)
     rejected = refused
-    reasons = [fault] if refused else []
+    reasons = [fault] if fault else []
     if outcome.kind is Kind.REJECTED:
         rejected += receipt.rejected or items
         reasons.append(outcome.reason or "rejected")
