@@ -18,7 +18,7 @@ from rxotlp._core.answers import SUCCESS, Answer, grpc_answer
 from rxotlp._core.statuses import DETAILS_KEY
 from rxotlp.errors import RefusedError
 from rxotlp.sources.addresses import format_address, probe
-from rxotlp.sources.reception import Reception, refusal
+from rxotlp.sources.reception import Reception, log_bad, refusal
 from rxotlp.wire.signals import Signal
 
 __all__ = ["GrpcServer"]
@@ -62,8 +62,9 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
         self._server: aio.Server | None = None
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The handler of a method, or None: gRPC answers UNIMPLEMENTED."""
-        return self._handlers.get(handler_call_details.method)
+        """The handler of a method."""
+        method = handler_call_details.method
+        return self._handlers.get(method) or _unknown(method)
 
     async def start(self, what: str, host: str, port: int) -> str:
         """Listen.
@@ -131,6 +132,16 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
             )
         except RefusedError as error:
             return refusal(signal, peer, error)
+
+
+def _unknown(method: str) -> Any:
+    """Refuses a call unread; gRPC would do it without a word in the log."""
+
+    async def refuse(requests: object, context: "_Context") -> None:
+        log_bad(f"gRPC call {method:.60}", _peer(context.peer()), "no such method")
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method", ())
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _peer(peer: str) -> str:

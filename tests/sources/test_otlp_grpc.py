@@ -69,12 +69,15 @@ def test_profiles_have_a_service(receiver: Receiver) -> None:
         assert export(b"", Signal.PROFILES.names.grpc_method) == b""
 
 
-def test_another_method_is_unimplemented(receiver: Receiver) -> None:
-    """gRPC's own answer for what it does not know; not retried by senders."""
+@pytest.mark.parametrize("payload", [b"", b"not OTLP"])
+def test_another_method_is_unimplemented(receiver: Receiver, log: Log, payload: bytes) -> None:
+    """What gRPC answers itself; not retried by senders, and seen in the log as over HTTP."""
     with receiver() as server, client(server) as export:
         with pytest.raises(grpc.RpcError) as caught:
-            export(b"", "/opentelemetry.proto.collector.trace.v1.TraceService/Import")
+            export(payload, "/opentelemetry.proto.collector.trace.v1.TraceService/Import")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        (line,) = log()
+        assert "TraceService/Import from 127.0.0.1:" in line
 
 
 def test_gzip_is_read(receiver: Receiver, payloads: dict[str, bytes]) -> None:
