@@ -170,6 +170,8 @@ def load(target: str) -> Pipeline:
     name, _, attribute = target.partition(":")
     if not name or not attribute:
         raise UsageError(f"{target!r}: expected MODULE:ATTR, such as gateway:pipeline")
+    if name.startswith("."):
+        raise UsageError(f"{target!r}: expected a module's whole name, without a leading dot")
     if name.endswith(".py"):
         raise UsageError(
             f"{target!r}: expected a module's name; is it {name.removesuffix('.py')}:{attribute}?"
@@ -185,7 +187,7 @@ def load(target: str) -> Pipeline:
                 f"{target}: no module {error.name!r}, neither here nor installed"
             ) from None
         raise UsageError(f"{target}: {name} needs the module {error.name!r}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script's `sys.exit()` is no good run
         logger.debug("importing %s", name, exc_info=True)
         raise UsageError(
             f"{target}: importing {name} raised {type(error).__name__}: {error}{_where(error)}"
@@ -204,7 +206,7 @@ def load(target: str) -> Pipeline:
     )
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """The last line of the user's own that an error came by."""
     places = [
         f" ({frame.f_code.co_filename}:{line})"

@@ -361,7 +361,9 @@ def test_a_port_in_use_is_one_line(start: Start) -> None:
     [
         ("app", "", (), "expected MODULE:ATTR"),
         ("app.py:pipeline", "", (), "is it app:pipeline?"),
+        (".app:pipeline", "", (), "without a leading dot"),
         ("nowhere:pipeline", "", (), "no module 'nowhere'"),
+        ("app:pipeline", "import sys\nsys.exit()", (), "importing app raised SystemExit"),
         ("app:pipeline", "import nowhere", (), "app needs the module 'nowhere'"),
         ("app:pipeline", "", (), "app has no attribute 'pipeline'"),
         ("app:pipeline", "pipeline = 3", (), "expected a stream (an Observable) or a Pipeline"),
