@@ -4,6 +4,7 @@ from rxotlp import operators as ops
 """
 
 from rxotlp.operators.batch import batch
+from rxotlp.operators.broadcast import broadcast
 from rxotlp.operators.chain import chain
 from rxotlp.operators.export import Delivery, export
 from rxotlp.operators.parallel import parallel
@@ -15,6 +16,7 @@ from rxotlp.operators.split_by import split_by
 __all__ = [
     "Delivery",
     "batch",
+    "broadcast",
     "chain",
     "export",
     "filter_records",

@@ -1,23 +1,18 @@
 """Each element to exactly one branch, the branches' results merged."""
 
-import logging
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex import abc
 
-from rxotlp._core.outcomes import failed
 from rxotlp.data import TelemetryData
-from rxotlp.errors import PipelineError
-from rxotlp.operators._shell import Operator, Shell, describe, operator
+from rxotlp.operators._branches import Branching, check_branch
+from rxotlp.operators._shell import Operator, operator
 from rxotlp.operators._turn import Turn
 
 __all__ = ["Selector", "route"]
 
 Selector = str | Callable[[TelemetryData], Hashable]
-
-logger = logging.getLogger("rxotlp")
 
 
 def route(
@@ -67,11 +62,8 @@ def route(
     if not branches and default is None:
         raise ValueError("route(): expected one branch or more, or a default")
     for key, branch in [*branches.items(), ("default", default)]:
-        if branch is not None and not callable(branch):
-            raise TypeError(
-                f"route({key!r}: {branch!r}): expected an operator, got {type(branch).__name__}; "
-                "an exporter is put in a branch with ops.export(exporter)"
-            )
+        if branch is not None:
+            check_branch(f"route({key!r}: ", branch)
     table = dict(branches)
 
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> _Route:
@@ -80,20 +72,8 @@ def route(
     return operator(build, scheduler)
 
 
-class _Branch:
-    """One branch: where elements for it go, and whether it still takes any."""
-
-    __slots__ = ("closed", "disposable", "entry", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.entry: abc.ObserverBase[TelemetryData] | None = None
-        self.closed = False
-        self.disposable: abc.DisposableBase | None = None
-
-
-class _Route(Shell):
-    __slots__ = ("_branches", "_default", "_open", "_select")
+class _Route(Branching):
+    __slots__ = ("_default", "_select", "_table")
 
     def __init__(
         self,
@@ -106,100 +86,26 @@ class _Route(Shell):
     ) -> None:
         super().__init__("route", observer, turn, given=name)
         self._select = select
-        self._open = len(table) + (default is not None)
-        self._branches = {key: self._attach(str(key), branch) for key, branch in table.items()}
-        self._default = None if default is None else self._attach("default", default)
-
-    def _attach(self, name: str, apply: Operator) -> _Branch:
-        branch = _Branch(name)
-
-        def enter(
-            entry: abc.ObserverBase[TelemetryData], _scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            branch.entry = entry
-            return Disposable()
-
-        attaching = True
-
-        def fail(error: Exception) -> None:
-            if attaching and isinstance(error, PipelineError):
-                mistakes.append(error)  # its author's, and not the branch's own end
-            self._ended_by(branch, error)
-
-        mistakes: list[PipelineError] = []
-        branch.disposable = apply(Observable(enter)).subscribe(
-            self._merge,
-            fail,
-            lambda: self._ended_by(branch, None),
-            scheduler=self.turn.scheduler,
-        )
-        attaching = False
-        if mistakes:
-            raise mistakes[0]
-        return branch
-
-    def _merge(self, value: Any) -> None:
-        if self.turn.here:
-            self.observer.on_next(value)
-        else:
-            self.turn.enter(lambda: self.observer.on_next(value))
+        self._table = {key: self.attach(str(key), branch) for key, branch in table.items()}
+        self._default = None if default is None else self.attach("default", default)
 
     def on_next(self, data: TelemetryData) -> None:
         data = self.take(data)
         share = data._share
         assert share is not None
         try:
-            branch = self._branches.get(self._select(data), self._default)
+            branch = self._table.get(self._select(data), self._default)
         except Exception as error:
             self.reject(data, error)
             return
         if branch is None:
             self.drop(share, "unrouted")
         elif branch.closed or branch.entry is None:
-            share.verdict(failed(f"{self.book.name}: branch ended: {branch.name}"))
-            self.book.failed += share.items
+            self.fail_ended(share, branch)
         else:
             cell = [data]
             del data
             self.emit(cell, branch.entry)
-
-    def _ended_by(self, branch: _Branch, error: Exception | None) -> None:
-        if branch.closed:
-            return
-        branch.closed = True
-        if not self._ended:
-            logger.warning(
-                "%s: branch %s ended%s; what is sent to it fails from now on",
-                self.book.name,
-                branch.name,
-                "" if error is None else f" with {describe(error)}",
-            )
-        self._open -= 1
-        self._maybe_end()
-
-    def finish(self) -> None:
-        error = self._error
-        for branch in self._all():
-            entry = branch.entry
-            if entry is not None and not branch.closed:
-                if error is not None:
-                    entry.on_error(error)
-                else:
-                    entry.on_completed()
-        self._maybe_end()
-
-    def _maybe_end(self) -> None:
-        if self._ended and not self._open and not self.disposed:
-            self.turn.enter(self.end)
-
-    def discard(self) -> None:
-        CompositeDisposable(
-            *(branch.disposable for branch in self._all() if branch.disposable is not None)
-        ).dispose()
-
-    def _all(self) -> list[_Branch]:
-        branches = list(self._branches.values())
-        return branches if self._default is None else [*branches, self._default]
 
 
 def _signal(data: TelemetryData) -> Hashable:

@@ -45,8 +45,13 @@ def not_b(data: TelemetryData) -> TelemetryData | None:
     return None if letters(data) == "b" else data
 
 
+def as_it_is(data: TelemetryData) -> TelemetryData:
+    return data
+
+
 EXAMPLES: dict[str, Callable[[], Any]] = {
     "batch": lambda: ops.batch(max_items=3, max_delay=5),
+    "broadcast": lambda: ops.broadcast(ops.chain(as_it_is), ops.chain(as_it_is)),
     "chain": lambda: ops.chain(lambda data: data.derive(data.to_bytes()), not_b),
     "export": lambda: ops.export(SlowSink(), max_concurrent=2),
     "filter_records": lambda: ops.filter_records(lambda record: record.body != ord("b")),
