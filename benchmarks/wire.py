@@ -281,7 +281,7 @@ def _weed_messages(data: bytes) -> list[bytes]:
             gone = [index for index, span in enumerate(spans) if not _is_error(span)]
             for index in reversed(gone):
                 del spans[index]
-    return [request.SerializeToString()]
+    return _without_empty(request)
 
 
 def _rebuild_messages(data: bytes) -> list[bytes]:
@@ -291,7 +291,17 @@ def _rebuild_messages(data: bytes) -> list[bytes]:
             kept = [span for span in scope.spans if _is_error(span)]
             del scope.spans[:]
             scope.spans.extend(kept)
-    return [request.SerializeToString()]
+    return _without_empty(request)
+
+
+def _without_empty(request: Any) -> list[bytes]:
+    for group in list(request.resource_spans):
+        for scope in list(group.scope_spans):
+            if not scope.spans:
+                group.scope_spans.remove(scope)
+        if not group.scope_spans:
+            request.resource_spans.remove(group)
+    return [request.SerializeToString()] if request.resource_spans else []
 
 
 def main() -> None:

@@ -173,7 +173,9 @@ class TelemetryData:
         items = self._items
         if items < 0:
             signal = self._signal
-            items = sum(split.count(signal, chunk) for chunk in self._chunks)
+            items = 0
+            for chunk in self._chunks:
+                items += split.count(signal, chunk)
             self._items = items
         return items
 
