@@ -215,7 +215,8 @@ def _cut_messages(signal: Signal, data: bytes, half: int) -> list[bytes]:
     second = signal.names.request.FromString(data)
     _keep(signal, first, 0, half)
     _keep(signal, second, half, 1 << 62)
-    return [first.SerializeToString(), second.SerializeToString()]
+    parts = [first.SerializeToString(), second.SerializeToString()]
+    return [part for part in parts if part]
 
 
 def _keep(signal: Signal, request: Any, start: int, stop: int) -> None:

@@ -103,6 +103,7 @@ def _span(span: Any, random: random.Random) -> None:
 
 def _spread(groups: Any, scopes: str, resources: int, items: int) -> list[Any]:
     """Resource groups with a scope each; the scope for every item, in order."""
+    resources = min(resources, items)  # none of them is empty
     made = []
     for index in range(resources):
         group = groups.add()
