@@ -67,10 +67,15 @@ class Resource(Protocol):
 
 @dataclass(slots=True)
 class Assembly:
-    """The pipeline being assembled: its books, sources and resources, in order of subscription."""
+    """The pipeline being assembled: its books, sources and resources, in order of subscription.
+
+    Once it is `running`, stages of one name share a book: actions go on in the context of
+    their subscription, and may subscribe any number of stages there.
+    """
 
     books: Books
     strict: bool = False
+    running: bool = False
     sources: list[Connectable] = field(default_factory=list)
     resources: list[Resource] = field(default_factory=list)
     rejected: "Subject[Rejected]" = field(default_factory=Subject)

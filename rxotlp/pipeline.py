@@ -302,6 +302,7 @@ class Pipeline:
     def _check_wiring(self) -> None:
         if isinstance(self.error, PipelineError):  # its author's mistake, not the stream's fault
             raise self.error
+        self._assembly.running = True
 
     def _redirect(self) -> None:
         """Tell the OTLP source where to listen, if we were told."""

@@ -55,7 +55,11 @@ class Stage:
         if pipeline is not None:
             self.book = pipeline.books.open_inner(name, self.held)
         elif (pipeline := assembly.current()) is not None:
-            self.book = pipeline.books.open(name, held=self.held, given=given)
+            books = pipeline.books
+            if pipeline.running:
+                self.book = books.open_inner(name, self.held)
+            else:
+                self.book = books.open(name, held=self.held, given=given)
         else:
             self.book = Book(name, held=self.held)
         self.book.assembly = self.assembly = pipeline

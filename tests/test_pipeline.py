@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from reactivex import Observable
 from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
@@ -318,3 +319,27 @@ def test_a_wiring_mistake_inside_a_branch_is_raised_at_the_start() -> None:
     )
     with pytest.raises(PipelineError, match="two stages"):
         Pipeline(Feed().pipe(twice), scheduler=VirtualScheduler()).start()
+
+
+@pytest.mark.parametrize("name", [None, "mine"])
+def test_stages_that_a_timer_subscribes_share_a_book(name: str | None) -> None:
+    """A pipeline that runs for weeks must not grow a book a minute, nor trip over its name."""
+    feed, clock, sink = Feed(), VirtualScheduler(), Sink()
+
+    def inner(_tick: int) -> Observable[Any]:
+        return feed.pipe(ops.batch(max_items=1, name=name), rx_ops.take(1), ops.export(sink))
+
+    kept = feed.pipe(ops.export(Sink()))
+    stream = rx.merge(kept, rx.interval(1.0).pipe(rx_ops.flat_map(inner)))
+    with Pipeline(stream, scheduler=clock) as pipeline:
+        seen = []
+        for at in range(3):
+            clock.advance_by(1)
+            feed.admit(logs([at]))
+            clock.advance_by(0)
+            seen.append([account.name for account in pipeline.books.snapshot()])
+        assert seen[0] == seen[1] == seen[2]
+        assert sink.ids == [0, 1, 2]
+        assert pipeline.books.unbalanced == []
+        assert pipeline.error is None
+        pipeline._subscription.dispose()  # an interval has no end to drain to

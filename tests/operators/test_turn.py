@@ -93,3 +93,18 @@ def test_precedence_is_the_argument_then_subscribe_then_the_default() -> None:
         assert turn_for(argument, subscribed).scheduler is argument
         assert turn_for(None, subscribed).scheduler is subscribed
         assert turn_for(None, None).scheduler is default_scheduler()
+
+
+def test_an_action_that_raises_strands_no_other() -> None:
+    """On a foreign scheduler others' actions wait in the same line; theirs must still run."""
+    turn, ran = turn_for(NewThreadScheduler()), threading.Event()
+
+    def first() -> None:
+        other = threading.Thread(target=turn.enter, args=(ran.set,))
+        other.start()
+        other.join()  # it found the turn taken, and left its action to us
+        raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        turn.enter(first)
+    assert ran.wait(10)
