@@ -7,22 +7,30 @@ from rxotlp.operators.batch import batch
 from rxotlp.operators.broadcast import broadcast
 from rxotlp.operators.chain import chain
 from rxotlp.operators.export import Delivery, export
+from rxotlp.operators.log import log
+from rxotlp.operators.measure import Measured, Meter, measure
 from rxotlp.operators.parallel import parallel
 from rxotlp.operators.queue import queue
 from rxotlp.operators.records import filter_records, map_records
 from rxotlp.operators.route import route
 from rxotlp.operators.split_by import split_by
+from rxotlp.operators.wire_tap import wire_tap
 
 __all__ = [
     "Delivery",
+    "Measured",
+    "Meter",
     "batch",
     "broadcast",
     "chain",
     "export",
     "filter_records",
+    "log",
     "map_records",
+    "measure",
     "parallel",
     "queue",
     "route",
     "split_by",
+    "wire_tap",
 ]

@@ -55,10 +55,13 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "chain": lambda: ops.chain(lambda data: data.derive(data.to_bytes()), not_b),
     "export": lambda: ops.export(SlowSink(), max_concurrent=2),
     "filter_records": lambda: ops.filter_records(lambda record: record.body != ord("b")),
+    "log": lambda: ops.log("here"),
     "map_records": lambda: ops.map_records(lambda record: setattr(record, "severity_number", 9)),
+    "measure": lambda: ops.measure("here"),
     "parallel": lambda: ops.parallel(slow_but_b, max_concurrent=2),
     "queue": lambda: rx.compose(ops.queue(max_out=1), ops.chain(two_seconds)),
     "split_by": lambda: ops.split_by("service.name"),
+    "wire_tap": lambda: ops.wire_tap(letters),
 }
 
 
