@@ -100,6 +100,7 @@ def test_serving_says_where_to_point_a_program(tmp_path: Path) -> None:
         for line in process.stdout:
             said.append(line)
             if "point your program at http://localhost:4318" in line:
+                assert line.endswith("Ctrl-C ends it\n")
                 process.send_signal(signal.SIGTERM)
                 break
         out, errors = process.communicate(timeout=60)

@@ -142,8 +142,9 @@ def _serve(console: Console, pipeline: Pipeline) -> None:
     at = pipeline.addresses
     port = at["http"].rpartition(":")[2]
     console.print(
-        f"point your program at http://localhost:{port}   (gRPC: {at['grpc']}; Ctrl-C ends it)",
+        f"point your program at http://localhost:{port} (gRPC: {at['grpc']}); Ctrl-C ends it",
         highlight=False,
+        soft_wrap=True,  # one line, whatever reads it
     )
     with contextlib.suppress(KeyboardInterrupt), Show(console, pipeline.books) as show:
         while True:
