@@ -1,12 +1,19 @@
 """Ending a pipeline: when everything has settled, and what is left to report."""
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from rxotlp.assembly import Resource
 from rxotlp.books import Account
 
-__all__ = ["Countdown", "Report"]
+__all__ = ["Countdown", "Report", "aclose_all", "call_async", "close_all"]
+
+logger = logging.getLogger("rxotlp")
+
+_NOT_CLOSED = "closing %r raised; the pipeline stops all the same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +50,32 @@ class Countdown:
             last = self._left == 0
         if last:
             self._done()
+
+
+def close_all(things: Sequence[Resource]) -> None:
+    """Close each, whatever the others make of it."""
+    for thing in things:
+        try:
+            thing.close()
+        except Exception:
+            logger.exception(_NOT_CLOSED, thing)
+
+
+async def aclose_all(things: Sequence[Resource]) -> None:
+    """As `close_all`, awaiting the `aclose` of those that have one."""
+    for thing in things:
+        try:
+            await call_async(thing, "aclose", thing.close)
+        except Exception:
+            logger.exception(_NOT_CLOSED, thing)
+
+
+async def call_async(
+    thing: object, name: str, plain: Callable[..., object], *arguments: Any
+) -> None:
+    """Await `thing`'s async method where it has one, else call the plain one."""
+    method = getattr(thing, name, None)
+    if method is not None:
+        await method(*arguments)
+    else:
+        plain(*arguments)

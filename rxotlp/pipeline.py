@@ -24,7 +24,7 @@ from rxotlp._core.outcomes import failed
 from rxotlp.assembly import Assembly, Rejected
 from rxotlp.books import Books
 from rxotlp.data import TelemetryData
-from rxotlp.drain import Countdown, Report
+from rxotlp.drain import Countdown, Report, aclose_all, call_async, close_all
 from rxotlp.errors import PipelineError, without_tracebacks
 from rxotlp.schedulers import AsyncScheduler, SerialScheduler, SyncScheduler, VirtualScheduler
 from rxotlp.shares import BROKEN, TOUCHED
@@ -36,7 +36,6 @@ DEFAULT_DRAIN_TIMEOUT = 10.0  # seconds; as long as OTLP exporters wait for an a
 logger = logging.getLogger("rxotlp")
 
 _LATE = "the drain's deadline of %s s passed"
-_NOT_CLOSED = "closing %r raised; the pipeline stops all the same"
 _NOT_EXPORTED = failed("it reached the end of the pipeline and no exporter had taken it")
 
 
@@ -184,12 +183,11 @@ class Pipeline:
             self._check_wiring()
             self._redirect()
             for source in self._assembly.sources:
-                await _maybe(source, "aconnect", source.connect, self.scheduler)
+                await call_async(source, "aconnect", source.connect, self.scheduler)
         except BaseException:
             self._end()
             self._subscription.dispose()
-            for source in self._assembly.sources:
-                await _maybe(source, "aclose", source.close)
+            await aclose_all(self._assembly.sources)
             if self._given is None and isinstance(self._scheduler, AsyncScheduler):
                 await self._scheduler.aclose()
             raise
@@ -236,11 +234,7 @@ class Pipeline:
                 if not done.wait(timeout):
                     logger.warning(_LATE, timeout)
             undelivered = self._cut_off()
-            for thing in (*self._assembly.sources, *self._assembly.resources):
-                try:
-                    thing.close()
-                except Exception:
-                    logger.exception(_NOT_CLOSED, thing)
+            close_all([*self._assembly.sources, *self._assembly.resources])
             if self._given is None:
                 scheduler.close()
             self._finish(began, undelivered)
@@ -263,11 +257,7 @@ class Pipeline:
             except TimeoutError:
                 logger.warning(_LATE, timeout)
             undelivered = self._cut_off()
-            for thing in (*self._assembly.sources, *self._assembly.resources):
-                try:
-                    await _maybe(thing, "aclose", thing.close)
-                except Exception:
-                    logger.exception(_NOT_CLOSED, thing)
+            await aclose_all([*self._assembly.sources, *self._assembly.resources])
             if self._given is None:
                 await self._scheduler.aclose()
             self._finish(began, undelivered)
@@ -402,16 +392,6 @@ class Pipeline:
     def _abandon(self) -> None:
         self._end()
         self._subscription.dispose()
-        for source in self._assembly.sources:
-            source.close()
+        close_all(self._assembly.sources)
         if self._given is None and self._scheduler is not None:
             self._scheduler.close()
-
-
-async def _maybe(thing: Any, name: str, plain: Any, *arguments: Any) -> None:
-    """Await `thing`'s async method where it has one, else call the plain one."""
-    method = getattr(thing, name, None)
-    if method is not None:
-        await method(*arguments)
-    else:
-        plain(*arguments)
