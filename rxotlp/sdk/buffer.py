@@ -15,7 +15,8 @@ newest are dropped: what is under way could not be taken back.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from reactivex import abc
@@ -29,7 +30,7 @@ from rxotlp.exporters.quiet import untraced
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import SyncScheduler
 from rxotlp.sdk.encoding import Encoding
-from rxotlp.sdk.intake import Intake
+from rxotlp.sdk.intake import Intake, exporting
 from rxotlp.sdk.settings import Limits
 from rxotlp.sources.base import STOPPED, Source, State
 
@@ -139,7 +140,7 @@ class Buffer(Source):
 
     def abandon(self) -> int:
         """The scheduler is closed: give up what is left. Returns how many items that were."""
-        waiting = sum(map(self._encoding.items, self.intake.queue))
+        waiting = sum(map(self._encoding.items, self.intake.queue.copy()))
         left = self.intake.give_up()
         self._again.clear()
         self._entries.clear()
@@ -164,7 +165,7 @@ class Buffer(Source):
     # -- in the turn ---------------------------------------------------------------------------
 
     def _run(self, action: Callable[[], object]) -> None:
-        with untraced():  # exports, timers and coroutines that start here take it along
+        with _unfed():  # exports, timers and coroutines that start here take it along
             if not self._begun:
                 self._begun = True
                 try:
@@ -258,7 +259,7 @@ class Buffer(Source):
             self._hurry()
 
     def _emit(self, cell: list[TelemetryData], receipt: Receipt, again: bool) -> None:
-        with untraced():  # posted by `admit`, without a context
+        with _unfed():  # posted by `admit`, without a context
             super()._emit(cell, receipt, again)
 
     def _settled_entry(self, entry: _Entry, receipt: Receipt) -> None:
@@ -365,3 +366,14 @@ class Buffer(Source):
             dropped, self._booked = self.intake.dropped - self._booked, self.intake.dropped
             self._stage.book.received += dropped
             self._stage.book.dropped += dropped
+
+
+@contextmanager
+def _unfed() -> Iterator[None]:
+    """Inside, and in what starts inside, nothing is traced and nothing is taken in."""
+    token = exporting.set(True)
+    try:
+        with untraced():
+            yield
+    finally:
+        exporting.reset(token)

@@ -6,13 +6,19 @@ lines that test and change a count have none between; a `deque` needs no lock ei
 
 Each flag says that the worker has been told and has not looked yet. The worker lowers it
 before it looks, and `offer` reads it after the record is there, so no record is forgotten.
+
+Spans and log records that an export itself makes are not taken in, nor counted: a stream
+that feeds itself never ends. `exporting` marks their context.
 """
 
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-__all__ = ["Intake", "Statistics"]
+__all__ = ["Intake", "Statistics", "exporting"]
+
+exporting: ContextVar[bool] = ContextVar("rxotlp.sdk.exporting", default=False)
 
 
 class Statistics(NamedTuple):
@@ -76,6 +82,8 @@ class Intake:
 
     def offer(self, record: Any, items: int = 1) -> bool:
         """Take a record in, from any thread. False when there is no room; never waits."""
+        if exporting.get():
+            return True
         if self.shut or self.held + items > self.max_items:
             self.dropped += items
             if not self.told:

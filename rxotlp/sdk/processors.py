@@ -9,7 +9,6 @@ thread of the processor's own. The application is never kept waiting.
 import copy
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
@@ -22,8 +21,6 @@ from rxotlp.sdk.encoding import LOGS, TRACES
 from rxotlp.sdk.settings import limits
 
 __all__ = ["BatchLogRecordProcessor", "BatchSpanProcessor"]
-
-_SUPPRESSED = otel_context._SUPPRESS_INSTRUMENTATION_KEY
 
 
 class BatchSpanProcessor(Bridged, SpanProcessor):
@@ -92,8 +89,7 @@ class BatchLogRecordProcessor(Bridged, LogRecordProcessor):
     Args: as of `BatchSpanProcessor`, for log records, with OTEL_BLRP_* and a
     `schedule_delay` of 1 second.
 
-    What this processor's own thread logs while it exports is not taken in: a failing export
-    would feed itself.
+    What is logged by an export itself is not taken in: a failing one would feed itself.
     """
 
     def __init__(
@@ -118,8 +114,6 @@ class BatchLogRecordProcessor(Bridged, LogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Take a record in; never waits."""
-        if otel_context.get_value(_SUPPRESSED):
-            return
         # A copy: later processors may change it, and its context may be large.
         record = copy.copy(log_record.log_record)
         record.context = Context()

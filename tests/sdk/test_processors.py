@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
+from reactivex import operators as rx_ops
 
 from rxotlp import Pipeline, exporters, sources
 from rxotlp import operators as ops
@@ -264,6 +265,66 @@ def test_exports_run_with_instrumentation_suppressed(provide: Provide) -> None:
     spans(provider, "one")
     assert provider.force_flush()
     assert seen == [True]
+
+
+def test_spans_of_the_callers_own_operators_are_not_taken_in(
+    backend: Any, provide: Provide
+) -> None:
+    """An operator that uses an instrumented library must not keep the stream going for ever."""
+
+    def traced(span: Any) -> None:
+        provider.get_tracer("test").start_span("made by an operator").end()
+
+    processor = BatchSpanProcessor(ops.map_records(traced), exporter=backend)
+    provider = provide(processor)
+    spans(provider, "one")
+    assert provider.force_flush()
+    assert backend.names == ["one"]
+    assert processor.statistics().received == 1
+
+
+def test_a_stream_that_fails_keeps_counting(backend: Any, provide: Provide) -> None:
+    """A native operator that raises ends the stream; what follows is not lost silently."""
+
+    def broken(data: Any) -> Any:
+        raise RuntimeError("a mistake")
+
+    processor = BatchSpanProcessor(rx_ops.map(broken), exporter=backend)
+    provider = provide(processor)
+    spans(provider, "first")
+    assert not processor.force_flush(100)
+    spans(provider, "second")
+    provider.shutdown()
+    counts = processor.statistics()
+    assert (counts.received, counts.given_up, counts.held) == (2, 2, 0)
+    assert not processor.books.unbalanced
+
+
+def test_a_restarted_receiver_gets_what_ended_meanwhile(provide: Provide) -> None:
+    """Over real sockets, by name: nothing lost, nothing twice, while the buffer has room."""
+    memory = exporters.Memory()
+    first = Pipeline(sources.otlp(grpc=None, http="127.0.0.1:0").pipe(ops.export(memory)))
+    first.start()
+    address = first.addresses["http"]
+    processor = BatchSpanProcessor(
+        exporter=exporters.OtlpHttp(f"http://{address}"),
+        max_export_batch_size=50,
+        schedule_delay=0.01,
+    )
+    provider = provide(processor)
+    spans(provider, *numbered(0, 100))
+    assert provider.force_flush()
+    first.stop()
+    spans(provider, *numbered(100, 300))
+    assert not processor.force_flush(100)
+    with Pipeline(sources.otlp(grpc=None, http=address).pipe(ops.export(memory))):
+        spans(provider, *numbered(300, 400))
+        assert provider.force_flush()
+        assert sorted(record.name for record in memory.records()) == sorted(numbered(0, 400))
+        counts = processor.statistics()
+        assert (counts.received, counts.succeeded) == (400, 400)
+        provider.shutdown()
+    assert not processor.books.unbalanced
 
 
 def test_log_records_arrive_and_an_export_does_not_feed_itself() -> None:
