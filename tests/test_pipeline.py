@@ -343,3 +343,27 @@ def test_stages_that_a_timer_subscribes_share_a_book(name: str | None) -> None:
         assert pipeline.books.unbalanced == []
         assert pipeline.error is None
         pipeline._subscription.dispose()  # an interval has no end to drain to
+
+
+def test_a_shared_book_forgets_stages_whose_last_attempt_has_ended() -> None:
+    """Inner streams that are disposed while they deliver must not pile up for weeks."""
+
+    class Slow:
+        async def export(self, data: TelemetryData) -> Outcome:
+            await asyncio.sleep(5)
+            return DELIVERED
+
+    feed, clock = Feed(), VirtualScheduler()
+
+    def inner(data: TelemetryData) -> Observable[Any]:
+        return rx.of(data).pipe(ops.export(Slow()), rx_ops.take_until(rx.timer(1.0)))
+
+    with Pipeline(feed.pipe(rx_ops.flat_map(inner)), scheduler=clock) as pipeline:
+        for at in range(3):
+            feed.admit(logs([at]))
+        clock.advance_by(2)  # disposed; the attempts run on
+        assert pipeline.books["export*"].held == 3
+        clock.advance_by(10)
+        assert pipeline.books["export*"].delivered == 3
+        (book,) = [book for book in pipeline.books._books if book.holders is not None]
+        assert book.holders == []

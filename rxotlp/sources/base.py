@@ -205,7 +205,9 @@ class Source(Observable["TelemetryData"]):
             receipt.on_settle(on_settle)
         self._open[receipt] = 0
         if patience is not None:
-            self._open[receipt] = deadlines.add(receipt, patience)
+            due = deadlines.add(receipt, patience)
+            if receipt in self._open:  # else it has expired since
+                self._open[receipt] = due
         scheduler.post(partial(self._emit, cell, receipt, again))
         if self.state is State.CLOSED:  # since the caller looked
             receipt.settle(failed(STOPPED, retry_after=self.admission.retry_after))

@@ -1,5 +1,6 @@
 """The batching decisions, held against the rules their module states."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,3 +135,19 @@ def test_nothing_is_lost_doubled_mixed_or_too_large(
     for key in "ab":
         sent = [item for part in ids([batch for batch in out if batch.key == key]) for item in part]
         assert sent == offered[key]
+
+
+def test_what_cannot_be_split_takes_no_open_batch_with_it() -> None:
+    """A broken element is its sender's trouble; what waits in the batch is others' data."""
+
+    def split(_element: int, _items: int, _size: int) -> list[int]:
+        raise ValueError("unreadable")
+
+    unsplittable = Batcher[int](
+        max_items=3, max_bytes=100, max_keys=2, weigh=lambda items: (items, 1), split=split
+    )
+    _, opened = unsplittable.offer("k", 2)
+    with pytest.raises(ValueError, match="unreadable"):
+        unsplittable.offer("k", 4)
+    assert unsplittable.items == 2
+    assert unsplittable.flush(Reason.ENDED) == [opened]
