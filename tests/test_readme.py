@@ -98,6 +98,22 @@ def test_the_operators_of_your_own_do_what_they_say(
     assert "hunter2" not in written
 
 
+def test_the_instrumented_program_does_what_it_says() -> None:
+    """The two-line change: run as a program, seen at a backend, redacted."""
+    memory = exporters.Memory()
+    with Pipeline(sources.otlp().pipe(ops.export(memory)), listen=FREE) as backend:
+        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{backend.addresses['http']}"}
+        subprocess.run(
+            [sys.executable, "instrumented.py"],
+            cwd=ROOT / "examples",
+            timeout=60,
+            check=True,
+            env=os.environ | endpoint,
+        )
+    (span,) = memory.records(Signal.TRACES)
+    assert (span.name, span.attributes["user.password"]) == ("POST /login", "[redacted]")
+
+
 def test_the_test_in_virtual_time_passes() -> None:
     """It is the reader's first test."""
     load("test_quiet_sender.py").test_nothing_waits_longer_than_it_may()
@@ -121,6 +137,8 @@ def test_commands_exist() -> None:
         words = [word for word in line.split() if "=" not in word]
         if words[0] == "make":
             assert f"\n{words[1]}:" in makefile
+        elif words[0] == "python":
+            assert (ROOT / "examples" / words[1]).exists()
         elif words[0] == "pip":
             assert words[2].strip("'").removeprefix(".")[1:-1] in extras
         else:

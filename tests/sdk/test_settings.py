@@ -1,0 +1,69 @@
+"""The environment's part: an application starts whatever its variables say."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from rxotlp import exporters
+from rxotlp.data import Signal
+from rxotlp.sdk import BatchLogRecordProcessor, BatchSpanProcessor
+from rxotlp.sdk.settings import default_exporter
+
+
+def test_sizes_and_times_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of the SDK's own processors go on working; times are milliseconds."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
+    monkeypatch.setenv("OTEL_BLRP_SCHEDULE_DELAY", "250")
+    monkeypatch.setenv("OTEL_BLRP_EXPORT_TIMEOUT", "1500")
+    spans = BatchSpanProcessor(exporter=exporters.Memory())._bridge.limits
+    assert (spans.max_queue_size, spans.max_export_batch_size) == (100, 10)
+    assert (spans.schedule_delay, spans.export_timeout) == (5.0, 30.0)
+    logs = BatchLogRecordProcessor(exporter=exporters.Memory())._bridge.limits
+    assert (logs.schedule_delay, logs.export_timeout) == (0.25, 1.5)
+    assert (logs.max_queue_size, logs.max_export_batch_size) == (2048, 512)
+
+
+@pytest.mark.parametrize("text", ["many", "0", "-3", "inf", "nan"])
+def test_a_variable_that_cannot_be_used_is_named_and_left_aside(
+    text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mistake in a deployment costs a log line, not the application."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", text)
+    with caplog.at_level(logging.WARNING):
+        processor = BatchSpanProcessor(exporter=exporters.Memory())
+    assert processor._bridge.limits.max_queue_size == 2048
+    assert "OTEL_BSP_MAX_QUEUE_SIZE" in caplog.text
+
+
+def test_a_queue_smaller_than_a_batch_makes_the_batch_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One variable alone must not make a buffer that never fills a batch."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "20")
+    assert BatchSpanProcessor(exporter=exporters.Memory())._bridge.limits == (
+        BatchSpanProcessor(
+            exporter=exporters.Memory(), max_queue_size=20, max_export_batch_size=20
+        )._bridge.limits
+    )
+
+
+def test_the_environment_chooses_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal's own variable wins; HTTP when nothing is said."""
+    assert isinstance(default_exporter(Signal.TRACES), exporters.OtlpHttp)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert isinstance(default_exporter(Signal.TRACES), exporters.OtlpGrpc)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf")
+    assert isinstance(default_exporter(Signal.LOGS), exporters.OtlpHttp)
+
+
+@pytest.mark.parametrize("missing", ["opentelemetry.sdk", "opentelemetry.exporter"])
+def test_without_the_extra_the_import_says_what_to_install(missing: str) -> None:
+    """One line that helps instead of a missing module that nobody has heard of."""
+    code = f"import sys; sys.modules[{missing!r}] = None; import rxotlp.sdk"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "pip install 'rxotlp[sdk]'" in done.stderr.splitlines()[-1]
