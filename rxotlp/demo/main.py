@@ -141,15 +141,16 @@ def _run_program(
 def _serve(console: Console, pipeline: Pipeline) -> None:
     at = pipeline.addresses
     port = at["http"].rpartition(":")[2]
-    console.print(
-        f"point your program at http://localhost:{port} (gRPC: {at['grpc']}); Ctrl-C ends it",
-        highlight=False,
-        soft_wrap=True,  # one line, whatever reads it
-    )
-    with contextlib.suppress(KeyboardInterrupt), Show(console, pipeline.books) as show:
-        while True:
-            time.sleep(0.5)
-            show.tick()
+    with contextlib.suppress(KeyboardInterrupt):  # from the moment that it says how to end it
+        console.print(
+            f"point your program at http://localhost:{port} (gRPC: {at['grpc']}); Ctrl-C ends it",
+            highlight=False,
+            soft_wrap=True,  # one line, whatever reads it
+        )
+        with Show(console, pipeline.books) as show:
+            while True:
+                time.sleep(0.5)
+                show.tick()
 
 
 def _faults_of(pipeline: Pipeline, report: Report) -> list[str]:
