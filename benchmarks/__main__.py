@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.graph import p7
+from benchmarks.json import json_ratios
 from benchmarks.memory import memory
 from benchmarks.wire import p1, p8
 
@@ -100,6 +101,7 @@ def main() -> None:
     steps: list[tuple[str, Callable[[], list[Row]]]] = [
         ("P1", lambda: p1(rounds=1, items=200) if smoke else p1()),
         ("P8", lambda: p8(rounds=1, items=200) if smoke else p8()),
+        ("JSON", lambda: json_ratios(rounds=1, items=200) if smoke else json_ratios()),
         ("P7", lambda: p7(rounds=1, elements=50) if smoke else p7()),
     ]
     rows: list[Row] = []

@@ -1,7 +1,9 @@
 """OTLP/JSON: the specification's examples, its rules J1-J6, and what a hostile sender may try."""
 
+import copy
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
+from opentelemetry.proto.metrics.v1.metrics_pb2 import SummaryDataPoint
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from rxotlp.errors import DecodeError
 from rxotlp.wire.json import decode, decode_message, encode
+from rxotlp.wire.json_build import Unusual, build
+from rxotlp.wire.json_read import read_message
 from rxotlp.wire.signals import Signal
 
 CORPUS = Path(__file__).parent.parent / "corpus"
@@ -98,6 +104,70 @@ def test_every_message_survives_the_round_trip_on_one_line(
     assert "\n" not in text
     assert decode(signal, text) == message
     assert decode(signal, text.encode()) == message
+
+
+@pytest.mark.parametrize("signal", Signal)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_the_fast_reader_reads_as_the_careful_one_or_not_at_all(
+    signal: Signal, data: st.DataObject
+) -> None:
+    """Two readers that differ would make what a sender says depend on how it is spelled."""
+    tree = json.loads(encode(data.draw(messages(signal.names.request))))
+    spoil(tree, data.draw)
+    try:
+        fast = build(signal.names.request, copy.deepcopy(tree))
+    except Unusual:
+        return
+    careful = signal.names.request()
+    read_message(careful, tree)
+    assert fast == careful
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_fast_reader_reads_what_senders_write(name: str) -> None:
+    """Otherwise it would be there for nothing."""
+    build(EXAMPLES[name].names.request, json.loads((CORPUS / name).read_text()))
+
+
+ODD: list[Any] = [None, True, False, 0, 1, -1, 2**31, 2**64, 1.0, 1e400, "", "1", "٣", "1_0", " 1"]
+ODD += ["NaN", "ff", "AA==", "\ud800", "SPAN_KIND_SERVER", [], {}, [None], [1], [[]], {"key": 1}]
+ODD += [{"stringValue": "a", "intValue": "1"}, {"value": {"boolValue": 1}, "key": "k", "x": 1}]
+
+
+def spoil(tree: Any, draw: Callable[..., Any]) -> None:
+    """Put something odd into a JSON tree, in one place or none."""
+    while isinstance(tree, dict | list) and tree:
+        at = draw(st.sampled_from(sorted(tree) if isinstance(tree, dict) else range(len(tree))))
+        if not isinstance(tree[at], dict | list) or draw(st.integers(0, 9)) == 0:
+            tree[at] = draw(st.sampled_from(ODD))
+            return
+        tree = tree[at]
+
+
+def test_unknown_fields_are_left_out_wherever_they_are() -> None:
+    """J4: they have no JSON name; a newer sender's request must still be written."""
+    span = ExportTraceServiceRequest.FromString(
+        b"\x0a\x0b\x12\x09\x12\x07\x2a\x01n\xfa\xff\x07\x00" + b"\xa3\x06\xa4\x06"
+    )
+    assert encode(span) == '{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"n"}]}]}]}'
+
+
+def test_a_zero_below_zero_is_written() -> None:
+    """protobuf takes -0.0 for set, and so does the next hop."""
+    point = SummaryDataPoint(sum=-0.0)
+    assert encode(point) == '{"sum":-0.0}'
+    assert encode(SummaryDataPoint(sum=0.0)) == "{}"
+
+
+def test_long_and_repeated_attributes_are_written_whole() -> None:
+    """Attributes take a short cut by their size, and are written once for equal bytes."""
+    for size in (0, 1, 60, 119, 120, 127, 128, 300, 20000):
+        pair = KeyValue(key="k" * size, value=AnyValue(string_value="\n" * size))
+        nested = KeyValue(key="n", value=AnyValue(kvlist_value=KeyValueList(values=[pair, pair])))
+        bare = [KeyValue(), KeyValue(key="k" * size), KeyValue(key="v", value=AnyValue())]
+        resource = Resource(attributes=[pair, nested, *bare, pair])
+        assert decode_message(Resource, encode(resource)) == resource
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
