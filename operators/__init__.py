@@ -6,6 +6,7 @@ from rxotlp import operators as ops
 from rxotlp.operators.batch import batch
 from rxotlp.operators.broadcast import broadcast
 from rxotlp.operators.chain import chain
+from rxotlp.operators.discarding import discarding
 from rxotlp.operators.export import Delivery, export
 from rxotlp.operators.log import log
 from rxotlp.operators.measure import Measured, Meter, measure
@@ -23,6 +24,7 @@ __all__ = [
     "batch",
     "broadcast",
     "chain",
+    "discarding",
     "export",
     "filter_records",
     "log",

@@ -98,6 +98,7 @@ class Book:
         "delivered",
         "dropped",
         "edge_created",
+        "edge_dropped",
         "edge_failed",
         "edge_filtered",
         "failed",
@@ -132,6 +133,7 @@ class Book:
         self.passed = 0
         self.edge_created = 0
         self.edge_filtered = 0
+        self.edge_dropped = 0
         self.edge_failed = 0
 
     def count(self, outcome: Outcome, items: int) -> None:
@@ -164,10 +166,12 @@ class Book:
         else:
             self.edge_created += after - before
 
-    def edge_lost(self, items: int, wanted: bool) -> None:
-        """Book that `items` died on the edge, removed on purpose or lost."""
-        if wanted:
+    def edge_lost(self, items: int, fate: Outcome) -> None:
+        """Book that `items` died on the edge: removed or discarded on purpose, or lost."""
+        if fate.kind is Kind.FILTERED:
             self.edge_filtered += items
+        elif fate.kind is Kind.DROPPED:
+            self.edge_dropped += items
         else:
             self.edge_failed += items
 
@@ -194,13 +198,15 @@ class Book:
         What is on an edge cannot be asked (native operators hold it), so `held` is the
         remainder here; after a drain it must be 0, and it may never be negative.
         """
-        here = self.sent + self.edge_created - self.passed - self.edge_filtered - self.edge_failed
+        gone = self.edge_filtered + self.edge_dropped + self.edge_failed
+        here = self.sent + self.edge_created - self.passed - gone
         return Account(
             f"{self.name} ->",
             received=self.sent,
             created=self.edge_created,
             sent=self.passed,
             filtered=self.edge_filtered,
+            dropped=self.edge_dropped,
             failed=self.edge_failed,
             held=here,
         )

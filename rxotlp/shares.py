@@ -13,6 +13,8 @@ and that has no child was lost, and the only question is whether on purpose:
 
     it died inside the emission that brought it, and the observer it was given to is
     still open                              FILTERED: that is what rx's filter does
+    it died inside an operator that the user
+    said discards on purpose (`Discard`)    DROPPED, unless that operator ended or raised
     it died any other way                   FAILED: a resend, never an acknowledged loss
 
 Finalizers run between any two instructions, so `element_died` only sets attributes,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from rxotlp.books import Book
     from rxotlp.receipt import Receipt
 
-__all__ = ["NEUTRAL_TEXT", "Claim", "Share"]
+__all__ = ["NEUTRAL_TEXT", "Claim", "Discard", "Share"]
 
 # What a sender hears about a batch that carried others' data too: never theirs.
 NEUTRAL_TEXT = "a batch that carried some of this request was rejected in part by its destination"
@@ -97,6 +99,7 @@ class Share:
     carrier: "Share | None" = None  # it was made inside this share's emission
     orphans: "list[Share] | None" = None  # made and died inside this share's emission
     others: "list[Book] | None" = None  # further edges it was left on
+    discards: "Discard | None" = None  # it is inside an operator that discards on purpose
 
     def __init__(
         self, items: int, parents: "tuple[Share, ...]", sender: "Receipt | None", inbox: Inbox
@@ -139,6 +142,8 @@ class Share:
             if top is not None:
                 made.carrier = top
             made.edge = self.edge
+            if self.discards is not None:
+                made.discards = self.discards
             # In a stage of ours, which books what it makes; or a copy, booked when taken.
             made.flags = flags
             self._add(made)
@@ -161,6 +166,8 @@ class Share:
         made = Share(items, tuple(shares), sender, first.inbox)
         if local.top is not None:
             made.carrier = local.top
+        if first.discards is not None:
+            made.discards = first.discards
         for share in shares:
             share._add(made)
         made._stand_for(shares)
@@ -271,20 +278,22 @@ class Share:
     def bury(self) -> None:
         """Handle the element's death; the emission that brought it is over."""
         flags = self.flags
-        wanted = flags & (IN_TIME | BROKEN) == IN_TIME and (
-            self.carrier is None or not self.carrier.flags & BROKEN
-        )
+        carrier = self.carrier
+        broken = flags & BROKEN or (carrier is not None and carrier.flags & BROKEN)
+        fate = FILTERED if flags & IN_TIME and not broken else ABANDONED
+        if fate is ABANDONED and self.discards is not None and not broken:
+            fate = self.discards.outcome
         if not flags & TAKEN and self.edge is not None:
-            self.edge.edge_lost(self.items, wanted)
+            self.edge.edge_lost(self.items, fate)
         if self.others is not None:
             for edge in self.others:
-                edge.edge_lost(self.items, wanted)
+                edge.edge_lost(self.items, fate)
             self.others = None
         if flags & GONE:
             self.flags |= TAKEN
             return
         if not flags & TOUCHED:
-            self.worst = FILTERED if wanted else ABANDONED
+            self.worst = fate
         if self.claims or self.pending:
             self.flags |= GONE | TOUCHED | TAKEN
         else:
@@ -363,6 +372,19 @@ class Share:
     def __repr__(self) -> str:
         state = "resolved" if self.flags & RESOLVED else "open"
         return f"<Share of {self.items} items, {state}, {self.worst.kind.name.lower()}>"
+
+
+class Discard:
+    """What becomes of a share whose element dies inside an operator that discards on purpose.
+
+    Set on shares that go in, taken off those that come out. What the operator still held
+    when it was disposed was not discarded on purpose: then `outcome` is `ABANDONED`.
+    """
+
+    __slots__ = ("outcome",)
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
 
 
 class Claim:

@@ -17,13 +17,13 @@ from reactivex.scheduler import ImmediateScheduler
 from reactivex.subject import Subject
 
 from rxotlp import operators as ops
-from rxotlp._core.outcomes import Kind, failed, rejected
+from rxotlp._core.outcomes import Kind, dropped, failed, rejected
 from rxotlp.data import TelemetryData
 from tests.support.feed import Rig, Sink, kind
 from tests.support.logs import ids_of, logs
 
 DELIVERED, FILTERED, FAILED = Kind.DELIVERED, Kind.FILTERED, Kind.FAILED
-REJECTED = Kind.REJECTED
+DROPPED, REJECTED = Kind.DROPPED, Kind.REJECTED
 
 
 def even(data: TelemetryData) -> bool:
@@ -145,6 +145,35 @@ def test_what_debounce_supersedes_is_sent_again() -> None:
     second.expire("deadline")
     assert kind(second) is DELIVERED
     assert sink.ids == [2]
+
+
+def test_what_a_wrapped_debounce_supersedes_is_dropped_on_purpose() -> None:
+    """Its author said so; asking the sender for it again would bring it back for ever."""
+    rig, sink = Rig(), Sink()
+    rig.run(ops.discarding("debounced", rx_ops.debounce(1.0)), ops.export(sink))
+    first, second = rig.send([1]), rig.send([2])
+    rig.wait(0)
+    assert first.outcome == dropped("discarding: debounced")
+    assert kind(second) is None
+    rig.wait(1)
+    second.expire("deadline")  # `debounce` keeps the last one
+    assert kind(second) is DELIVERED
+    assert sink.ids == [2]
+    assert rig.books["discarding ->"].dropped == 1
+    rig.end()
+    rig.check_books()
+
+
+def test_what_a_wrapped_sample_leaves_out_is_dropped_on_purpose() -> None:
+    """As for `debounce`."""
+    rig, sink = Rig(), Sink()
+    rig.run(ops.discarding("sampled", rx_ops.sample(10.0)), ops.export(sink))
+    receipts = [rig.send([number]) for number in (1, 2, 3)]
+    rig.wait(10)
+    rig.send([4])  # `sample` keeps the last one until another comes
+    rig.wait(10)
+    assert [kind(receipt) for receipt in receipts] == [DROPPED, DROPPED, DELIVERED]
+    assert sink.ids == [3, 4]
 
 
 def test_a_filled_buffer_answers_what_the_exporter_reports() -> None:

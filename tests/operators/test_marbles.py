@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED
@@ -53,6 +54,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "batch": lambda: ops.batch(max_items=3, max_delay=5),
     "broadcast": lambda: ops.broadcast(ops.chain(as_it_is), ops.chain(as_it_is)),
     "chain": lambda: ops.chain(lambda data: data.derive(data.to_bytes()), not_b),
+    "discarding": lambda: ops.discarding("debounced", rx_ops.debounce(2.0)),
     "export": lambda: ops.export(SlowSink(), max_concurrent=2),
     "filter_records": lambda: ops.filter_records(lambda record: record.body != ord("b")),
     "log": lambda: ops.log("here"),

@@ -1,0 +1,105 @@
+"""Say that a native operator discards on purpose what it keeps and then lets go of.
+
+An element that dies after the emission that brought it was lost, as far as anybody can tell,
+and its sender sends again. For `debounce`, `sample` and their like that is wrong: what they
+supersede was meant to go. Two stages around the operator mark what is inside it.
+"""
+
+from typing import Any
+
+import reactivex as rx
+from reactivex import abc
+
+from rxotlp._core.outcomes import ABANDONED, dropped
+from rxotlp.data import TelemetryData
+from rxotlp.operators._shell import Operator, Shell, operator
+from rxotlp.operators._turn import Turn
+from rxotlp.shares import Discard
+
+__all__ = ["discarding"]
+
+
+def discarding(
+    reason: str,
+    wrapped: Operator,
+    *,
+    name: str | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Operator:
+    """Book what a native operator discards as dropped, and tell its sender success.
+
+    ```
+    discarding("debounced", rx_ops.debounce(2))
+        source  -ab-----c|
+        result  ----B----(C,|)    a is dropped as `debounced`
+    ```
+
+    Args:
+        reason: why, for the sender's outcome.
+        wrapped: the operator, such as `rx_ops.debounce(1)` or `rx_ops.sample(10)`.
+        name: the stage's name in the books; "discarding" by default. What is discarded is
+            booked on its edge; what comes out is counted by a second stage, "name out".
+        scheduler: not used to wait; for elements made by hand.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range.
+
+    What the operator removes inside the emission is filtered, as without this. What it
+    holds when it ends, raises or is disposed was not discarded on purpose, and fails. What
+    becomes of held elements on completion and error is the operator's own business.
+    """
+    if not isinstance(reason, str):
+        raise TypeError(f"discarding({reason!r}): expected a reason, got {type(reason).__name__}")
+    if not reason:
+        raise ValueError("discarding(''): expected a reason; the books need one")
+    if not callable(wrapped):
+        raise TypeError(
+            f"discarding({wrapped!r}): expected an operator, got {type(wrapped).__name__}"
+        )
+
+    def enter(observer: abc.ObserverBase[Any], turn: Turn) -> Shell:
+        return _Enter("discarding", observer, turn, name, reason)
+
+    def leave(observer: abc.ObserverBase[Any], turn: Turn) -> Shell:
+        given = None if name is None else f"{name} out"
+        return _Leave("discarding out", observer, turn, given=given)
+
+    return rx.compose(operator(enter, scheduler), wrapped, operator(leave, scheduler))
+
+
+class _Enter(Shell):
+    __slots__ = ("_mark",)
+
+    def __init__(
+        self,
+        kind: str,
+        observer: abc.ObserverBase[Any],
+        turn: Turn,
+        name: str | None,
+        reason: str,
+    ) -> None:
+        super().__init__(kind, observer, turn, given=name)
+        self._mark = Discard(dropped(f"{self.book.name}: {reason}"))
+
+    def on_next(self, data: TelemetryData) -> None:
+        cell = [self.take(data)]
+        del data
+        share = cell[0]._share
+        assert share is not None
+        share.discards = self._mark
+        self.emit(cell)
+
+    def discard(self) -> None:
+        self._mark.outcome = ABANDONED
+
+
+class _Leave(Shell):
+    __slots__ = ()
+
+    def on_next(self, data: TelemetryData) -> None:
+        cell = [self.take(data)]
+        del data
+        share = cell[0]._share
+        assert share is not None
+        share.discards = None
+        self.emit(cell)
