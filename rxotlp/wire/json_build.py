@@ -4,8 +4,8 @@ Each message type gets a reader once, which turns a JSON object into the keyword
 that message, field names and converted scalars, nested as they are; protobuf's C code then
 makes the whole tree in one call, which also checks the range of integers and the encoding of
 strings. The lists and attributes of the JSON value are reused: what lives until the end
-keeps the garbage collector busy, a third of the time. Nothing is said about what is wrong: that is `Unusual`, and whoever called lets
-`json_read` decide.
+keeps the garbage collector busy, a third of the time. Nothing is said about what is wrong:
+that is `Unusual`, and whoever called lets `json_read` decide.
 """
 
 import binascii
