@@ -237,6 +237,18 @@ class _Protocol(HttpToolsProtocol):
         )
         self._refuse_in_turn()
 
+    def cut(self) -> None:
+        """Answer for the application what it had no time for, and close the connection."""
+        running = self.running
+        if running is None or running.response_started or self.transport.is_closing():
+            return
+        running.scope["state"]["refused"] = True
+        self._disconnect(running)
+        self.running = None
+        self.pipeline.clear()
+        self.in_body = False
+        self.refuse(503, "the receiver is stopping")
+
     def _refuse_in_turn(self) -> None:
         if self.refusal is None or self.transport.is_closing():
             return
@@ -312,6 +324,9 @@ class HttpServer:
         for connection in list(state.connections):
             connection.shutdown()
         await self._wait_until_gone(grace)
+        for connection in list(state.connections):
+            assert isinstance(connection, _Protocol)
+            connection.cut()
         for task in list(state.tasks):
             task.cancel()
         if state.tasks:

@@ -95,6 +95,10 @@ class HttpReceiver:
             if not scope["state"].get("refused"):
                 log_bad(scope["path"], peer, "the client disconnected half-way through its body")
             return
+        except asyncio.CancelledError:
+            if not scope["state"].get("refused"):
+                raise
+            return  # the server has closed, and answered for us
         except Exception:
             logger.exception("a defect of ours; the request from %s is answered 500", peer)
             said = http_error(500, "internal error", kind)

@@ -1,4 +1,4 @@
-"""Several requests on one connection: each has its answer, whatever becomes of the next."""
+"""Connections that carry several requests, or half of one: each has its answer."""
 
 import socket
 import time
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rxotlp._core.outcomes import DELIVERED
+from rxotlp.admission import Admission
 
 Receiver = Callable[..., Any]
 Log = Callable[[], list[str]]
@@ -71,3 +72,36 @@ def test_a_client_that_leaves_with_two_requests_in_flight_is_no_defect(
         server.outcome = DELIVERED
         assert server.post(body=payloads["traces"])[0] == 200
         assert log() == []
+
+
+def test_a_request_that_is_half_sent_when_the_receiver_stops_is_to_be_sent_again(
+    receiver: Receiver, payloads: dict[str, bytes], log: Log
+) -> None:
+    """A restart is no defect, and its sender must hear that it should try once more."""
+    with receiver() as server:
+        connection = socket.create_connection(("127.0.0.1", server.http_port), timeout=20)
+        connection.sendall(request(payloads["traces"])[:-1])
+        wait_until(lambda: server.source.admission.bytes)
+    with connection:
+        assert rest(connection).startswith(b"HTTP/1.1 503")
+    (line,) = log()
+    assert "127.0.0.1:" in line
+    assert "stopping" in line
+    assert server.source.admission.bytes == 0
+
+
+def test_a_request_that_waits_for_room_when_the_receiver_stops_is_to_be_sent_again(
+    receiver: Receiver, payloads: dict[str, bytes], log: Log
+) -> None:
+    """As one that is half sent: it may wait for longer than the stop takes."""
+    size = len(payloads["traces"])
+    with receiver(admission=Admission(max_bytes=size)) as server:
+        held = server.source.admission.reserve(size)
+        connection = socket.create_connection(("127.0.0.1", server.http_port), timeout=20)
+        connection.sendall(request(payloads["traces"]))
+        wait_until(lambda: server.source.admission.waiting)
+    with connection:
+        assert rest(connection).startswith(b"HTTP/1.1 503")
+    assert len(log()) == 1
+    held.release()
+    assert server.source.admission.bytes == 0
