@@ -141,6 +141,12 @@ class _Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.running is not None and self.running is not self.cycle:
             self._disconnect(self.running)  # uvicorn tells the last of several requests alone
+        begun = self.in_headers and (self.head or self.cycle is not None)
+        if begun and self.refusal is None and not self.server_state.closing:
+            logger.warning(
+                "HTTP request from %s: the client disconnected half-way through its headers",
+                self.peer,
+            )
         super().connection_lost(exc)
         if not self.server_state.connections:
             self.server_state.gone.set()

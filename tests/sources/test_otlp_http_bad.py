@@ -317,6 +317,19 @@ def test_a_client_that_leaves_half_way_costs_one_line(
         still_works(server, payloads["traces"])
 
 
+def test_a_client_that_leaves_within_its_headers_costs_one_line(
+    receiver: Receiver, payloads: dict[str, bytes], log: Log
+) -> None:
+    """One that connects and says nothing is a probe, and costs none."""
+    with receiver() as server:
+        raw(server, b"", shut=True)
+        raw(server, b"POST /v1/tra", shut=True)
+        while not log():
+            time.sleep(0.005)
+        still_works(server, payloads["traces"])
+        one_line(log, "half-way through its headers")
+
+
 @pytest.mark.parametrize(
     ("data", "word"),
     [(b"", "headers"), (b"POST /v1/tra", "headers"), (b"POST / HTTP/1.1\r\nhost", "headers")],
