@@ -5,6 +5,8 @@ own that starts the same way: what the parent had buffered is the parent's to de
 exporter is shared by both; connections are opened anew where the exporter can (ours do).
 """
 
+import contextlib
+import importlib
 import logging
 import threading
 import time
@@ -26,6 +28,12 @@ __all__ = ["Bridge", "Bridged"]
 logger = logging.getLogger("rxotlp")
 
 _CLOSING = 1.0  # seconds of a shutdown's time, a quarter at most, kept for closing things
+
+# What the first export would import, on the worker. A program that forks at that moment gives
+# its child a module that is half imported for ever, so they are imported where the program is.
+for _late in ("encodings.idna", "grpc._channel", "grpc.experimental", "uvloop"):
+    with contextlib.suppress(ImportError):  # uvloop is an extra
+        importlib.import_module(_late)
 
 # A parent's engine in a forked child: collecting it would reach for the parent's threads.
 _parents: list[object] = []

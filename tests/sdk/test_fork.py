@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -110,3 +113,75 @@ def test_a_child_of_a_processor_that_was_shut_down_stays_shut(
         return processor.statistics().dropped == 1
 
     assert in_child(child) == 0
+
+
+def test_processes_forked_under_load_deliver_every_span_once(provide: Provide) -> None:
+    """By name: a fork may hit any moment, and a lock that some thread held stays held."""
+    memory = exporters.Memory()
+    with Pipeline(sources.otlp(grpc=None, http="127.0.0.1:0").pipe(ops.export(memory))) as receiver:
+        processor = BatchSpanProcessor(
+            exporter=exporters.OtlpHttp(f"http://{receiver.addresses['http']}"),
+            schedule_delay=0.001,
+            max_queue_size=100_000,
+        )
+        provider = provide(processor)
+        tracer = provider.get_tracer("test")
+        done = threading.Event()
+        expected: list[str] = []
+
+        def load() -> None:
+            while not done.is_set():
+                expected.append(f"parent {len(expected)}")
+                tracer.start_span(expected[-1]).end()
+                done.wait(0.0005)
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        try:
+            for number in range(8):
+
+                def child(name: str = f"child {number}") -> bool:
+                    tracer.start_span(name).end()
+                    return provider.force_flush()
+
+                assert in_child(child) == 0
+        finally:
+            done.set()
+            thread.join()
+        assert provider.force_flush()
+        names = sorted(record.name for record in memory.records())
+        assert names == sorted(expected + [f"child {number}" for number in range(8)])
+
+
+IMPORTS = """
+import sys
+from opentelemetry.sdk.trace import TracerProvider
+from rxotlp import exporters
+from rxotlp.sdk import BatchSpanProcessor
+
+kind, address = sys.argv[1:]
+processor = BatchSpanProcessor(exporter=getattr(exporters, kind)(f"http://{address}"))
+provider = TracerProvider()
+provider.add_span_processor(processor)
+span = provider.get_tracer("test").start_span("one")
+before = set(sys.modules)
+span.end()
+assert provider.force_flush()
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize(("kind", "transport"), [("OtlpHttp", "http"), ("OtlpGrpc", "grpc")])
+def test_an_export_imports_nothing(kind: str, transport: str) -> None:
+    """A child forked while the worker imports a module has half of that module for ever."""
+    with Pipeline(
+        sources.otlp(grpc="127.0.0.1:0", http="127.0.0.1:0").pipe(ops.export(exporters.Memory()))
+    ) as receiver:
+        done = subprocess.run(
+            [sys.executable, "-c", IMPORTS, kind, receiver.addresses[transport]],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.stdout.split(), done.stderr, done.returncode) == ([], "", 0)

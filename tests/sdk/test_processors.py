@@ -1,5 +1,6 @@
 """The processors under real SDK providers: what arrives, what is counted, and in what time."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -166,6 +167,27 @@ def test_a_shutdown_keeps_its_time_when_the_backend_hangs(backend: Any, provide:
     assert (counts.received, counts.succeeded, counts.given_up, counts.held) == (37, 0, 37, 0)
     spans(provider, "late")
     assert processor.statistics().dropped == 1
+
+
+@pytest.mark.parametrize("kind", [exporters.OtlpHttp, exporters.OtlpGrpc])
+def test_a_shutdown_keeps_its_time_when_a_server_never_answers(kind: Any, provide: Provide) -> None:
+    """The same over a real connection, which is closed: no thread and no socket stays."""
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        processor = BatchSpanProcessor(exporter=kind(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        provider = provide(processor)
+        spans(provider, "lost")
+        assert not processor.force_flush(200)
+        began = time.monotonic()
+        processor.shutdown(1000)
+        assert time.monotonic() - began < 8  # an attempt would take 10
+    assert processor.statistics().given_up == 1
+    assert not processor.books.unbalanced
+    assert not [
+        thread
+        for thread in set(threading.enumerate()) - before
+        if thread.name.startswith("rxotlp-") and thread.name != "rxotlp-settle"
+    ]
 
 
 def test_a_shutdown_does_not_wait_for_a_backend_that_refuses(
