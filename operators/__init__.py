@@ -14,6 +14,7 @@ from rxotlp.operators.parallel import parallel
 from rxotlp.operators.queue import queue
 from rxotlp.operators.records import filter_records, map_records
 from rxotlp.operators.route import route
+from rxotlp.operators.sample_ratio import sample_ratio
 from rxotlp.operators.split_by import split_by
 from rxotlp.operators.wire_tap import wire_tap
 
@@ -33,6 +34,7 @@ __all__ = [
     "parallel",
     "queue",
     "route",
+    "sample_ratio",
     "split_by",
     "wire_tap",
 ]

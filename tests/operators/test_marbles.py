@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
@@ -42,6 +43,19 @@ def element(text: str) -> TelemetryData:
     return logs(map(ord, text))
 
 
+def as_span(data: TelemetryData) -> TelemetryData:
+    """Its letter is the span's name; b belongs to a trace without a chance."""
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add(name=letters(data))
+    span.trace_id = b"\x01" * 9 + (b"\0" if span.name == "b" else b"\xff") * 7
+    return data.derive(request)
+
+
+def as_log(data: TelemetryData) -> TelemetryData:
+    (record,) = data.records()
+    return data.derive(element(record.name).message)
+
+
 def not_b(data: TelemetryData) -> TelemetryData | None:
     return None if letters(data) == "b" else data
 
@@ -62,6 +76,9 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "measure": lambda: ops.measure("here"),
     "parallel": lambda: ops.parallel(slow_but_b, max_concurrent=2),
     "queue": lambda: rx.compose(ops.queue(max_out=1), ops.chain(two_seconds)),
+    "sample_ratio": lambda: rx.compose(
+        ops.chain(as_span), ops.sample_ratio(0.5), ops.chain(as_log)
+    ),
     "split_by": lambda: ops.split_by("service.name"),
     "wire_tap": lambda: ops.wire_tap(letters),
 }
