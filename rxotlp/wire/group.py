@@ -4,6 +4,7 @@ Looks at resources and nothing below them; groups move as the bytes they came in
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from itertools import compress
 from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
@@ -14,7 +15,7 @@ from rxotlp.wire.shapes import LAYOUTS, read
 from rxotlp.wire.signals import Signal
 from rxotlp.wire.values import ResourceView
 
-__all__ = ["group_by", "resources"]
+__all__ = ["group_by", "resources", "select_groups"]
 
 
 def resources(signal: Signal, payload: bytes) -> list[ResourceView]:
@@ -60,6 +61,30 @@ def group_by(
         part.MergeFrom(frame)
         parts.append((which, part.SerializeToString()))
     return parts
+
+
+def select_groups(
+    signal: Signal, payload: bytes, keep: Callable[[ResourceView], object]
+) -> bytes | None:
+    """The request with the groups for whose resource `keep` is true; they keep their bytes.
+
+    Returns:
+        `payload` itself, the same object, when all of them stay; None when none does.
+
+    Raises:
+        DecodeError: the request, or a resource, cannot be read.
+    """
+    stay = [bool(keep(resource)) for resource in resources(signal, payload)]
+    if all(stay):
+        return payload
+    if not any(stay):
+        return None
+    frame = read(LAYOUTS[signal].frame, signal, payload)
+    groups = list(compress(frame.groups, stay))
+    del frame.groups[:]
+    frame.groups.extend(groups)
+    made: bytes = frame.SerializeToString()
+    return made
 
 
 def _resource(signal: Signal, index: int, group: Any, strings: Sequence[str]) -> ResourceView:

@@ -4,16 +4,16 @@ The envelope around the records is a decoded shape that is edited in place, so u
 fields and a metric's oneof stay; records that stay keep their bytes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from typing import Any
 
-from rxotlp.wire.rows import Source
+from rxotlp.wire.rows import Rows, Source
 from rxotlp.wire.shapes import LAYOUTS, children, read
 from rxotlp.wire.signals import Signal
 from rxotlp.wire.views import RecordView
 
-__all__ = ["filter_records", "map_records", "views"]
+__all__ = ["filter_records", "map_records", "select_records", "views"]
 
 
 def views(signal: Signal, payload: bytes) -> Iterator[RecordView]:
@@ -35,12 +35,19 @@ def filter_records(
     Returns:
         `payload` itself, the same object, when all of them stay; None when none does.
     """
+    return select_records(signal, payload, lambda rows: map(predicate, rows.views()))
+
+
+def select_records(
+    signal: Signal, payload: bytes, choose: Callable[[Rows], Iterable[object]]
+) -> tuple[bytes, int] | None:
+    """The same, where `choose` tells of a whole list of records which of them stay."""
     layout = LAYOUTS[signal]
     shape = read(layout.shape, signal, payload)
     kept = dropped = 0
     emptied: set[tuple[int, ...]] = set()
     for rows in Source(signal, payload, shape).walk():
-        stay = list(compress(rows.raw, map(predicate, rows.views())))
+        stay = list(compress(rows.raw, choose(rows)))
         kept += len(stay)
         if len(stay) == len(rows.raw):
             continue

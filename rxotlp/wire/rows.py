@@ -1,6 +1,6 @@
 """The records of one list (a scope's, or a metric's points) with all that is above them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -169,6 +169,11 @@ class Rows:
             return Metric.FromString(header.SerializeToString())
         except ProtobufDecodeError as error:
             raise self.bad(self.path(0).rpartition(f".{self._kind}")[0], error) from None
+
+    @property
+    def columns(self) -> Collection[str]:
+        """The fields that `column` knows."""
+        return self.source.layout.columns[self._kind]
 
     def column(self, name: str) -> list[Any]:
         """One field of every record."""

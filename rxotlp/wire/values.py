@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-__all__ = ["ResourceView", "ScopeView", "StatusView", "attributes", "value"]
+__all__ = ["ResourceView", "ScopeView", "StatusView", "any_value", "attributes", "key", "value"]
 
 
 def value(any_value: Any, strings: Sequence[str] = ()) -> Any:
@@ -33,7 +33,7 @@ def value(any_value: Any, strings: Sequence[str] = ()) -> Any:
     if kind == "array_value":
         return [value(item, strings) for item in plain.values]
     if kind == "kvlist_value":
-        return {_key(pair, strings): value(pair.value, strings) for pair in plain.values}
+        return {key(pair, strings): value(pair.value, strings) for pair in plain.values}
     if kind == "string_value_strindex":
         return strings[plain]
     return plain
@@ -41,13 +41,51 @@ def value(any_value: Any, strings: Sequence[str] = ()) -> Any:
 
 def attributes(pairs: Iterable[Any], strings: Sequence[str] = ()) -> Mapping[str, Any]:
     """`KeyValue`s as a read-only mapping; of two with one key, the last counts."""
-    return MappingProxyType({_key(pair, strings): value(pair.value, strings) for pair in pairs})
+    return MappingProxyType({key(pair, strings): value(pair.value, strings) for pair in pairs})
 
 
-def _key(pair: Any, strings: Sequence[str]) -> str:
+def key(pair: Any, strings: Sequence[str] = ()) -> str:
+    """A `KeyValue`'s key."""
     index = pair.key_strindex
-    key: str = strings[index] if index else pair.key
-    return key
+    found: str = strings[index] if index else pair.key
+    return found
+
+
+def any_value(plain: Any) -> AnyValue:
+    """A Python value as an `AnyValue`: the way back from `value`.
+
+    Raises:
+        TypeError: it, or something in it, is of a type that OTLP has no value for.
+        ValueError: an integer does not fit into 64 bits, or a text is no Unicode.
+    """
+    made = AnyValue()
+    if plain is None:
+        return made
+    if isinstance(plain, bool):
+        made.bool_value = plain
+    elif isinstance(plain, int):
+        made.int_value = plain
+    elif isinstance(plain, float):
+        made.double_value = plain
+    elif isinstance(plain, str):
+        made.string_value = plain
+    elif isinstance(plain, bytes):
+        made.bytes_value = plain
+    elif isinstance(plain, Mapping):
+        made.kvlist_value.SetInParent()
+        for name, inner in plain.items():
+            if not isinstance(name, str):
+                raise TypeError(f"key {name!r}: expected a str, got {type(name).__name__}")
+            made.kvlist_value.values.add(key=name).value.CopyFrom(any_value(inner))
+    elif isinstance(plain, Sequence):
+        made.array_value.SetInParent()
+        made.array_value.values.extend(map(any_value, plain))
+    else:
+        raise TypeError(
+            "expected None, bool, int, float, str, bytes, a list or a mapping of these, "
+            f"got {type(plain).__name__}"
+        )
+    return made
 
 
 class _View:
