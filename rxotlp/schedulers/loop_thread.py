@@ -20,7 +20,7 @@ def _loop_factory() -> Callable[[], AbstractEventLoop]:
 
 
 class LoopThread:
-    """A loop that runs until `close` on a daemon thread of its own."""
+    """A loop that runs, from the start, until `close` on a daemon thread of its own."""
 
     __slots__ = ("_thread", "loop")
 
@@ -29,7 +29,10 @@ class LoopThread:
         self._thread = threading.Thread(
             target=_run, args=(self.loop,), name="rxotlp-loop", daemon=True
         )
+        running = threading.Event()
+        self.loop.call_soon(running.set)
         self._thread.start()
+        running.wait()  # or who looks at once sees a loop that does not run
 
     def close(self, timeout: float) -> bool:
         """Cancel its tasks, wait for them and stop. False when that takes longer."""

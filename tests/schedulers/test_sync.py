@@ -441,3 +441,10 @@ def test_arming_a_timer_does_not_hide_that_the_budget_ended_with_the_inbox(
     died = threading.Event()
     inbox.put(died.set)
     assert died.wait(5.0)
+
+
+def test_the_private_loop_runs_as_soon_as_anybody_can_see_it() -> None:
+    """A receiver that found it not running yet refused to start on a busy machine."""
+    for _ in range(50):
+        with SyncScheduler() as scheduler:
+            assert scheduler.loop.is_running()
