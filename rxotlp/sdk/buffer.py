@@ -346,7 +346,7 @@ class Buffer(Source):
     def _report_full(self) -> None:
         self._book_dropped()
         logger.warning(
-            "%s: %s; %s are dropped until there is room",
+            "%s: %s; %s that come now are dropped",
             self.name,
             "shut down" if self.intake.shut else f"the buffer of {self.intake.max_items} is full",
             self._encoding.signal.names.items,
