@@ -15,6 +15,7 @@ from rxotlp.operators.queue import queue
 from rxotlp.operators.records import filter_records, map_records
 from rxotlp.operators.route import route
 from rxotlp.operators.sample_ratio import sample_ratio
+from rxotlp.operators.scatter_gather import scatter_gather
 from rxotlp.operators.split_by import split_by
 from rxotlp.operators.wire_tap import wire_tap
 
@@ -35,6 +36,7 @@ __all__ = [
     "queue",
     "route",
     "sample_ratio",
+    "scatter_gather",
     "split_by",
     "wire_tap",
 ]

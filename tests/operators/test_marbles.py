@@ -79,6 +79,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "sample_ratio": lambda: rx.compose(
         ops.chain(as_span), ops.sample_ratio(0.5), ops.chain(as_log)
     ),
+    "scatter_gather": lambda: ops.scatter_gather(as_it_is, as_it_is, merge=TelemetryData.merge),
     "split_by": lambda: ops.split_by("service.name"),
     "wire_tap": lambda: ops.wire_tap(letters),
 }
