@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.graph import CHANGING, LOOKING, _ours
+from benchmarks.processors import processors
 from benchmarks.workloads import payload
 from rxotlp.data import TelemetryData
 
@@ -64,3 +65,8 @@ def test_graph(benchmark: Any, functions: Any, fused: bool) -> None:
     push, seen = _ours(element, functions, fused)
     benchmark(push)
     assert seen() > 0
+
+
+def test_processors_agree_with_messages() -> None:
+    """`python -m benchmarks.processors` compares before it measures; once, small."""
+    assert processors(rounds=1, items=20)

@@ -11,10 +11,10 @@ too. README.md beside this file has a table of what each may filter, decodes and
 """
 
 from rxotlp.processors._condition import Condition
+from rxotlp.processors._field import Field
 from rxotlp.processors._ready import ReadyProcessor
 from rxotlp.processors.attributes import attributes
 from rxotlp.processors.conditions import (
-    Field,
     attr,
     body,
     duration,

@@ -14,18 +14,16 @@ nothing and is not less or more than anything, so `!=` and `~` are true of it. V
 types that have no order (a text and a number) are neither less nor more.
 """
 
-import operator
-import re
 from collections.abc import Callable, Sequence
-from fnmatch import translate
 from typing import Any, final
 
 from rxotlp.data import Signal
 from rxotlp.processors._condition import Condition, Need
+from rxotlp.processors._field import Field, plain, seconds, severity_number, text
 from rxotlp.wire.rows import Rows
 from rxotlp.wire.values import value
 
-__all__ = ["Field", "attr", "body", "duration", "name", "resource", "scope", "severity", "status"]
+__all__ = ["attr", "body", "duration", "name", "resource", "scope", "severity", "status"]
 
 _ATTRIBUTES = Need("attributes", 2)
 _RESOURCE = Need("resource", 0)
@@ -35,193 +33,6 @@ _DURATION = Need("duration", 1, Signal.TRACES, Signal.PROFILES)
 _STATUS = Need("status", 1, Signal.TRACES)
 _SEVERITY = Need("severity", 1, Signal.LOGS)
 _BODY = Need("body", 2, Signal.LOGS)
-
-# Logs data model, "Field: SeverityNumber": the first of the four of each name.
-_SEVERITIES = {"TRACE": 1, "DEBUG": 5, "INFO": 9, "WARN": 13, "ERROR": 17, "FATAL": 21}
-
-Get = Callable[[Any], Any]  # of a record view; of a list of records too, for what is above
-Column = Callable[[Rows], Sequence[Any]]
-
-
-@final
-class Field:
-    """Something of a record that conditions compare; compared, it gives a condition."""
-
-    __slots__ = ("_check", "_column", "_get", "_may_equal", "_need", "_text")
-
-    def __init__(
-        self,
-        text: str,
-        need: Need,
-        get: Get,
-        check: Callable[[str, Any], Any],
-        *,
-        column: Column | None = None,
-        may_equal: Callable[[str], Callable[[Any], bool]] | None = None,
-    ) -> None:
-        self._text = text
-        self._need = need
-        self._get = get
-        self._check = check
-        self._column = column
-        self._may_equal = may_equal
-
-    def __repr__(self) -> str:
-        return self._text
-
-    __hash__ = None  # type: ignore[assignment]  # `==` asks about records
-
-    def __eq__(self, other: Any) -> Condition:  # type: ignore[override]
-        wanted = self._value("==", other)
-        if self._may_equal is None or not isinstance(wanted, str):
-            return self._condition(f" == {other!r}", lambda found: bool(found == wanted))
-        may, get = self._may_equal(wanted), self._get
-        return Condition(
-            f"{self._text} == {other!r}",
-            frozenset([self._need]),
-            lambda record: may(record) and get(record) == wanted,
-        )
-
-    def __ne__(self, other: Any) -> Condition:  # type: ignore[override]
-        wanted = self._value("!=", other)
-        return self._condition(f" != {other!r}", lambda found: not found == wanted)  # noqa: SIM201
-
-    def __lt__(self, other: Any) -> Condition:
-        return self._ordered("<", operator.lt, other)
-
-    def __le__(self, other: Any) -> Condition:
-        return self._ordered("<=", operator.le, other)
-
-    def __gt__(self, other: Any) -> Condition:
-        return self._ordered(">", operator.gt, other)
-
-    def __ge__(self, other: Any) -> Condition:
-        return self._ordered(">=", operator.ge, other)
-
-    def matches(self, glob: str) -> Condition:
-        """Whether it is a text of this form; `*`, `?` and `[...]` as in file names."""
-        if not isinstance(glob, str):
-            raise TypeError(
-                f"{self._text}.matches({glob!r}): expected a str such as 'pay-*', "
-                f"got {type(glob).__name__}"
-            )
-        match = re.compile(translate(glob)).match
-
-        def holds(found: Any) -> bool:
-            return isinstance(found, str) and match(found) is not None
-
-        return self._condition(f".matches({glob!r})", holds, single=True)
-
-    @property
-    def exists(self) -> Condition:
-        """Whether the record has it."""
-        return self._condition(".exists", lambda found: found is not None, single=True)
-
-    def __bool__(self) -> bool:
-        raise TypeError(
-            f"bool({self._text}): a field is no condition; compare it, or write "
-            f"{self._text}.exists, and combine conditions with & | ~ and brackets"
-        )
-
-    def _ordered(self, sign: str, compare: Callable[[Any, Any], Any], other: Any) -> Condition:
-        wanted = self._value(sign, other)
-
-        def holds(found: Any) -> bool:
-            if found is None:
-                return False
-            try:
-                return bool(compare(found, wanted))
-            except TypeError:  # a text and a number
-                return False
-
-        return self._condition(f" {sign} {other!r}", holds)
-
-    def _value(self, sign: str, other: Any) -> Any:
-        call = f"{self._text} {sign} {other!r}"
-        if other is None:
-            raise TypeError(f"{call}: expected a value; write {self._text}.exists")
-        return self._check(call, other)
-
-    def _condition(
-        self, rest: str, holds: Callable[[Any], bool], *, single: bool = False
-    ) -> Condition:
-        get, column = self._get, self._column
-        choose: Callable[[Rows], list[bool]] | None = None
-        if self._need.cost == 0:
-            choose = lambda rows: [holds(get(rows))] * len(rows.raw)  # noqa: E731
-        elif column is not None:
-            choose = lambda rows: list(map(holds, column(rows)))  # noqa: E731
-        return Condition(
-            f"{self._text}{rest}",
-            frozenset([self._need]),
-            lambda record: holds(get(record)),
-            choose,
-            single=single,
-        )
-
-
-# -- what a field may be compared with -----------------------------------------------------
-
-
-def _plain(call: str, other: Any) -> Any:
-    if not isinstance(other, str | bool | int | float | bytes):
-        raise TypeError(
-            f"{call}: expected a str, bool, int, float or bytes, got {type(other).__name__}"
-        )
-    return other
-
-
-def _text(call: str, other: Any) -> Any:
-    if not isinstance(other, str):
-        raise TypeError(f"{call}: expected a str, got {type(other).__name__}")
-    return other
-
-
-def _seconds(call: str, other: Any) -> Any:
-    if isinstance(other, bool) or not isinstance(other, int | float):
-        raise TypeError(f"{call}: expected seconds as a number, got {type(other).__name__}")
-    return other
-
-
-def _severity_number(call: str, other: Any) -> Any:
-    if isinstance(other, str):
-        if other.upper() not in _SEVERITIES:
-            raise ValueError(f"{call}: expected one of {', '.join(_SEVERITIES)} or 1 to 24")
-        return _Named(_SEVERITIES[other.upper()])
-    if isinstance(other, bool) or not isinstance(other, int):
-        raise TypeError(f"{call}: expected a name or a number, got {type(other).__name__}")
-    if not 1 <= other <= 24:
-        raise ValueError(f"{call}: expected 1 to 24; there are no other severities")
-    return other
-
-
-class _Named:
-    """The four severities of a name, beside which a number is less, more or the same."""
-
-    __slots__ = ("_first",)
-
-    def __init__(self, first: int) -> None:
-        self._first = first
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __eq__(self, number: object) -> bool:
-        return isinstance(number, int) and self._first <= number < self._first + 4
-
-    def __lt__(self, number: int) -> bool:
-        return number >= self._first + 4
-
-    def __le__(self, number: int) -> bool:
-        return number >= self._first
-
-    def __gt__(self, number: int) -> bool:
-        return number < self._first
-
-    def __ge__(self, number: int) -> bool:
-        return number < self._first + 4
-
-
-# -- fields --------------------------------------------------------------------------------
 
 
 def _key(call: str, key: Any) -> str:
@@ -258,7 +69,7 @@ def attr(key: str) -> Field:
                 found = pair
         return None if found is None else value(found.value)
 
-    return Field(f"attr({key!r})", _ATTRIBUTES, get, _plain, may_equal=_in_bytes)
+    return Field(f"attr({key!r})", _ATTRIBUTES, get, plain, may_equal=_in_bytes)
 
 
 def resource(key: str) -> Field:
@@ -268,7 +79,7 @@ def resource(key: str) -> Field:
     def get(record: Any) -> Any:
         return record.resource.attributes.get(key)
 
-    return Field(f"resource({key!r})", _RESOURCE, get, _plain)
+    return Field(f"resource({key!r})", _RESOURCE, get, plain)
 
 
 @final
@@ -277,8 +88,8 @@ class _Scope:
 
     __slots__ = ()
 
-    name = Field("scope.name", _SCOPE, lambda record: record.scope.name, _text)
-    version = Field("scope.version", _SCOPE, lambda record: record.scope.version, _text)
+    name = Field("scope.name", _SCOPE, lambda record: record.scope.name, text)
+    version = Field("scope.version", _SCOPE, lambda record: record.scope.version, text)
 
     def __call__(self, key: str) -> Field:
         """An attribute of the scope."""
@@ -287,7 +98,7 @@ class _Scope:
         def get(record: Any) -> Any:
             return record.scope.attributes.get(key)
 
-        return Field(f"scope({key!r})", _SCOPE, get, _plain)
+        return Field(f"scope({key!r})", _SCOPE, get, plain)
 
     def __repr__(self) -> str:
         return "scope"
@@ -372,9 +183,9 @@ def _body_of(record: Any) -> Any:
     return record.body if "body" in record.DESCRIPTOR.fields_by_name else None
 
 
-name = Field("name", _NAME, _name_of, _text, column=_names)
-duration = Field("duration", _DURATION, _duration_of, _seconds, column=_durations)
-severity = Field("severity", _SEVERITY, _severity_of, _severity_number, column=_severities)
-body = Field("body", _BODY, _body_of, _plain)
+name = Field("name", _NAME, _name_of, text, column=_names)
+duration = Field("duration", _DURATION, _duration_of, seconds, column=_durations)
+severity = Field("severity", _SEVERITY, _severity_of, severity_number, column=_severities)
+body = Field("body", _BODY, _body_of, plain)
 scope = _Scope()
 status = _Status()
