@@ -38,6 +38,7 @@ __all__ = ["Buffer"]
 
 WINDOW = 8  # batches under way at once; as many as `ops.export` sends
 FIRST_REST = 0.5  # seconds after a failure; doubled with each that follows
+AGAIN = 0.05  # seconds until a flush hurries the caller's batches again
 LONGEST_REST = 30.0  # seconds, unless the backend asks for more
 
 # There is no bound in bytes; the gate is there because holders let go when somebody waits.
@@ -107,9 +108,9 @@ class Buffer(Source):
         self._under_way = 0
         self._failures = 0
         self._resting = False
-        self._hurrying = False
         self._flushes: list[_Flush] = []
         self._age, self._rest = SerialDisposable(), SerialDisposable()
+        self._hurrying = SerialDisposable()
         self._booked = 0  # of those dropped
 
     # -- from any thread -----------------------------------------------------------------------
@@ -186,6 +187,7 @@ class Buffer(Source):
     def _release(self) -> None:
         self._age.dispose()
         self._rest.dispose()
+        self._hurrying.dispose()
 
     def _later(self, timer: SerialDisposable, seconds: float, action: Callable[[], object]) -> None:
         def run(scheduler: abc.SchedulerBase, state: object) -> None:
@@ -218,7 +220,6 @@ class Buffer(Source):
             entry.attempts += 1
             self.admission.acquire(entry.data.size, partial(self._granted, entry))
         if self._flushes:
-            self._hurry()
             self._answer_flushes()
 
     def _take(self) -> _Entry | None:
@@ -255,12 +256,11 @@ class Buffer(Source):
             on_settle=partial(self._settled_entry, entry),
             again=entry.attempts > 1,
         )
-        if self._flushes:
-            self._hurry()
 
     def _emit(self, cell: list[TelemetryData], receipt: Receipt, again: bool) -> None:
         with _unfed():  # posted by `admit`, without a context
             super()._emit(cell, receipt, again)
+            self._hurry()
 
     def _settled_entry(self, entry: _Entry, receipt: Receipt) -> None:
         """In whichever thread settled it."""
@@ -319,6 +319,7 @@ class Buffer(Source):
         self._rest.disposable = None
         self._resting = False
         self._aged()
+        self._hurry()
 
     def _forget(self, flush: _Flush) -> None:
         if flush in self._flushes:
@@ -332,14 +333,14 @@ class Buffer(Source):
                 flush.done.set()
 
     def _hurry(self) -> None:
-        """Wait for all the credit there is: open batches close when somebody does."""
-        if self._under_way and not self._hurrying:
-            self._hurrying = True
-            self.admission.acquire(self.admission.max_bytes, self._all_settled)
+        """Ask for all the credit there is: open batches close when somebody does.
 
-    def _all_settled(self, credit: Credit) -> None:
-        self._hurrying = False
-        credit.release()
+        It does not wait for it, so one batch that hangs keeps no other from being sent, and
+        asks again, for what reaches a batch later.
+        """
+        if self._flushes and self._under_way:
+            self.admission.acquire(self.admission.max_bytes, Credit.release)()
+            self._later(self._hurrying, AGAIN, self._hurry)
 
     # -- reporting -----------------------------------------------------------------------------
 

@@ -218,6 +218,29 @@ def test_partial_success_is_booked(backend: Any, provide: Provide) -> None:
     assert backend.attempts == 1
 
 
+def test_one_batch_that_hangs_keeps_no_other_from_being_sent(provide: Provide) -> None:
+    """What a shutdown can deliver in its time it does deliver."""
+    gate = threading.Event()
+
+    class Partly(exporters.Memory):
+        blocking = True
+
+        def export(self, data: Any) -> Any:
+            if next(iter(data.records())).name == "s0":
+                gate.wait(60)
+            return super().export(data)
+
+    memory = Partly()
+    processor = BatchSpanProcessor(exporter=memory, max_export_batch_size=2)
+    provider = provide(processor)
+    spans(provider, *numbered(0, 41))
+    processor.shutdown(2000)
+    assert sorted(record.name for record in memory.records()) == sorted(numbered(2, 41))
+    counts = processor.statistics()
+    assert (counts.succeeded, counts.given_up) == (39, 2)
+    gate.set()
+
+
 def test_a_flush_hurries_the_callers_batches(backend: Any, provide: Provide) -> None:
     """A batch of the caller's that may wait an hour does not keep a flush waiting."""
     processor = BatchSpanProcessor(
