@@ -12,6 +12,7 @@ from rxotlp.operators.log import log
 from rxotlp.operators.measure import Measured, Meter, measure
 from rxotlp.operators.parallel import parallel
 from rxotlp.operators.queue import queue
+from rxotlp.operators.rate_limit import rate_limit
 from rxotlp.operators.records import filter_records, map_records
 from rxotlp.operators.route import route
 from rxotlp.operators.sample_ratio import sample_ratio
@@ -34,6 +35,7 @@ __all__ = [
     "measure",
     "parallel",
     "queue",
+    "rate_limit",
     "route",
     "sample_ratio",
     "scatter_gather",

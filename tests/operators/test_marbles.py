@@ -76,6 +76,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "measure": lambda: ops.measure("here"),
     "parallel": lambda: ops.parallel(slow_but_b, max_concurrent=2),
     "queue": lambda: rx.compose(ops.queue(max_out=1), ops.chain(two_seconds)),
+    "rate_limit": lambda: ops.rate_limit(0.5, burst=1),
     "sample_ratio": lambda: rx.compose(
         ops.chain(as_span), ops.sample_ratio(0.5), ops.chain(as_log)
     ),
