@@ -19,7 +19,7 @@ from tests.support.requests import PATHS, lists, records_of, requests
 
 EVERY = pytest.mark.parametrize("signal", list(Signal), ids=lambda signal: signal.value)
 quick = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 # The generated requests have the keys "service.name" and "k".

@@ -28,7 +28,7 @@ from tests.support.requests import requests
 
 EVERY = pytest.mark.parametrize("signal", list(Signal), ids=lambda signal: signal.value)
 quick = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 ATOMS = [

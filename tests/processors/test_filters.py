@@ -32,7 +32,7 @@ FILTERS = {
     Signal.LOGS: filter_logs,
 }
 quick = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 small = body < 3
 ours = resource("service.name") == "ours"

@@ -25,7 +25,7 @@ WAYS = {
     "compiled": {"patterns": [re.compile("HUNTER2-[0-9]+", re.IGNORECASE)]},
 }
 quick = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 
