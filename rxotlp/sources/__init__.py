@@ -1,7 +1,16 @@
 """Sources: where telemetry enters a pipeline."""
 
 from rxotlp.sources.base import Source
+from rxotlp.sources.file import FileSource, file
 from rxotlp.sources.iterable import IterableSource, from_iterable
 from rxotlp.sources.otlp import OtlpSource, otlp
 
-__all__ = ["IterableSource", "OtlpSource", "Source", "from_iterable", "otlp"]
+__all__ = [
+    "FileSource",
+    "IterableSource",
+    "OtlpSource",
+    "Source",
+    "file",
+    "from_iterable",
+    "otlp",
+]

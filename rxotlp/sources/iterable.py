@@ -72,26 +72,28 @@ class IterableSource(Source):
         linger: float,
         admission: Admission | None,
         name: str | None,
+        call: str = "from_iterable",
     ) -> None:
-        super().__init__(name or "iterable", given=name is not None, admission=admission)
+        own = name or call.removeprefix("from_")
+        super().__init__(own, given=name is not None, admission=admission)
         if max_attempts < 1:
             raise ValueError(
-                f"from_iterable(max_attempts={max_attempts}): expected 1 or more; the first "
+                f"{call}(max_attempts={max_attempts}): expected 1 or more; the first "
                 "offer is an attempt"
             )
         if not 0 < backoff <= max_backoff:
             raise ValueError(
-                f"from_iterable(backoff={backoff}, max_backoff={max_backoff}): expected "
+                f"{call}(backoff={backoff}, max_backoff={max_backoff}): expected "
                 "0 < backoff <= max_backoff, in seconds"
             )
         if not linger > 0:
-            raise ValueError(f"from_iterable(linger={linger}): expected more than 0 seconds")
-        self._items = items
+            raise ValueError(f"{call}(linger={linger}): expected more than 0 seconds")
+        self._items: Iterable[object] | AsyncIterable[object] = items
         self._max_attempts = max_attempts
         self._backoff = backoff
         self._max_backoff = max_backoff
         self._linger = linger
-        self._iterator: Iterator[TelemetryData] | AsyncIterator[TelemetryData] | None = None
+        self._iterator: Iterator[object] | AsyncIterator[object] | None = None
         self._pending = SerialDisposable()  # the next element of an async iterable
         self._patience = SerialDisposable()  # the linger timer
         self._taken = 0
@@ -157,6 +159,7 @@ class IterableSource(Source):
             entry = _Entry(data, position)
         except DecodeError as error:
             logger.error("%s: element %d: %s", self.name, position, error)
+            self._final(position, settled=True)
             self._ours.post(self._pull)
             return
         self._unfinished += 1
@@ -239,21 +242,22 @@ class IterableSource(Source):
     def _outcome(self, entry: _Entry, outcome: Outcome) -> None:
         self._settled_once += 1
         if outcome.kind is not Kind.FAILED:
-            self._finished()
+            self._finished(entry, settled=True)
         elif entry.attempts >= self._max_attempts or not self.accepting:
             self._give_up(entry, outcome.reason)
         else:
             # Credit first, then the back-off: what waits to be offered again counts as in
             # flight, so a backend that is down stops the pulling and fills no memory.
             self._again[entry] = None
-            seconds = min(self._backoff * 2.0 ** (entry.attempts - 1), self._max_backoff)
+            doubled = self._backoff * 2.0 ** min(entry.attempts - 1, 64)
+            seconds = min(doubled, self._max_backoff)
             seconds = max(seconds, outcome.retry_after or 0.0)
             self._acquire(entry, partial(self._back_off, seconds))
 
     def _refuse(self, entry: _Entry, error: RefusedError) -> None:
         logger.error("%s: element %d: %s", self.name, entry.position, error)
         self.book_rejected(entry.items)
-        self._finished()
+        self._finished(entry, settled=True)
 
     def _give_up(self, entry: _Entry, reason: str) -> None:
         self.given_up += entry.items
@@ -265,11 +269,15 @@ class IterableSource(Source):
             entry.items,
             reason,
         )
-        self._finished()
+        self._finished(entry, settled=False)
 
-    def _finished(self) -> None:
+    def _finished(self, entry: _Entry, *, settled: bool) -> None:
         self._unfinished -= 1
+        self._final(entry.position, settled=settled)
         self._look_for_the_end()
+
+    def _final(self, position: int, *, settled: bool) -> None:
+        """The element at `position` is over; not `settled` when it was given up."""
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -382,5 +390,5 @@ def from_iterable(
     )
 
 
-async def _next(iterator: AsyncIterator[TelemetryData]) -> TelemetryData | None:
+async def _next(iterator: AsyncIterator[object]) -> object:
     return await anext(iterator, None)
