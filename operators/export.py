@@ -6,13 +6,15 @@ has been told to send again is left out.
 """
 
 import inspect
+import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reactivex import abc
 
-from rxotlp._core.outcomes import DISPOSED, Kind, Outcome, failed, rejected
+from rxotlp._core.complaints import Complaints
+from rxotlp._core.outcomes import DELIVERED, DISPOSED, Kind, Outcome, failed, rejected
 from rxotlp._core.slots import Entry, Slots
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
@@ -21,6 +23,8 @@ from rxotlp.operators._turn import Turn
 from rxotlp.shares import Claim
 
 __all__ = ["Delivery", "Exporter", "export"]
+
+logger = logging.getLogger("rxotlp")
 
 
 class Exporter(Protocol):
@@ -118,7 +122,7 @@ class _Job:
 
 
 class _Export(Shell):
-    __slots__ = ("_blocking", "_exporter", "_holding", "_slots", "_timeout")
+    __slots__ = ("_blocking", "_complaints", "_exporter", "_holding", "_slots", "_timeout")
 
     def __init__(
         self,
@@ -136,6 +140,7 @@ class _Export(Shell):
         self._timeout = timeout
         self._blocking = bool(getattr(exporter, "blocking", False))
         self._slots = Slots[_Job](max_concurrent)
+        self._complaints = Complaints()
         if self.assembly is not None and callable(getattr(exporter, "close", None)):
             self.assembly.add_resource(exporter)  # type: ignore[arg-type]
 
@@ -216,6 +221,8 @@ class _Export(Shell):
         )
         if job.timer is not None:
             job.timer.dispose()
+        if attempts and (outcome is not DELIVERED or self._complaints.failing):
+            self._say(outcome, job.items)
         self._finish(job, outcome)
         try:
             if not self.disposed:
@@ -224,6 +231,13 @@ class _Export(Shell):
             self._start(self._free(entry))
             raise
         return self._free(entry)
+
+    def _say(self, outcome: Outcome, items: int) -> None:
+        """Tell who runs this that a destination is down or refuses, and when it is back."""
+        said = self._complaints.note(outcome, items, self.turn.seconds())
+        if said is not None:
+            level = logging.WARNING if self._complaints.failing else logging.INFO
+            logger.log(level, "%s: %s", self.book.name, said)
 
     def _free(self, entry: Entry[_Job]) -> list[Entry[_Job]]:
         _, started = self._slots.finish(entry, None)

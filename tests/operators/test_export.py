@@ -1,6 +1,7 @@
 """`export`: claims, bounds, timeouts, books; bytes and a claim, never the element."""
 
 import asyncio
+import logging
 import threading
 from typing import Any
 
@@ -260,3 +261,24 @@ def test_a_wrong_argument_fails_where_the_pipeline_is_written(
     """Not at the first element."""
     with pytest.raises((ValueError, TypeError), match=message):
         ops.export(exporter, **options)
+
+
+def test_a_destination_that_is_down_is_one_line_until_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever runs a gateway must not have to ask its senders."""
+    caplog.set_level(logging.INFO, logger="rxotlp")
+    down = failed("cannot connect")
+    answers = [down, down, down, DELIVERED, DELIVERED]
+
+    class Backend:
+        def export(self, data: TelemetryData) -> Outcome:
+            return answers.pop(0)
+
+    rig = Rig().run(ops.export(Backend(), name="backend"))
+    for number in range(5):
+        rig.send([number])
+    assert [record.getMessage() for record in caplog.records] == [
+        "backend: 1 items not delivered, to be sent again: cannot connect",
+        "backend: delivers again",
+    ]
