@@ -93,13 +93,13 @@ class Condition:
         return _both(self, as_condition(f"{self!r} & ", other))
 
     def __rand__(self, other: Any) -> "Condition":
-        return _both(as_condition(f"... & {self!r}: ", other), self)
+        return _both(as_condition("", other, f" & {self!r}"), self)
 
     def __or__(self, other: Any) -> "Condition":
         return _either(self, as_condition(f"{self!r} | ", other))
 
     def __ror__(self, other: Any) -> "Condition":
-        return _either(as_condition(f"... | {self!r}: ", other), self)
+        return _either(as_condition("", other, f" | {self!r}"), self)
 
     def __invert__(self) -> "Condition":
         test, choose = self.test, self.choose
@@ -134,17 +134,17 @@ class Condition:
         return all(need.name == "resource" for need in self.needs)
 
 
-def as_condition(call: str, given: object) -> Condition:
+def as_condition(call: str, given: object, end: str = "") -> Condition:
     """A condition as it is, a function as one.
 
     Raises:
-        TypeError: it is neither; `call` begins the message.
+        TypeError: it is neither; the message begins with it between `call` and `end`.
     """
     if isinstance(given, Condition):
         return given
     if not callable(given):
         raise TypeError(
-            f"{call}{given!r}: expected a condition or a function of a record, "
+            f"{call}{given!r}{end}: expected a condition or a function of a record, "
             f"got {type(given).__name__}"
         )
     name = getattr(given, "__name__", None) or repr(given)

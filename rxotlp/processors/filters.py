@@ -91,7 +91,7 @@ def filter_resources(where: Condition | Callable[[ResourceView], object]) -> Rea
         TypeError: it is neither.
         ValueError: it looks at other fields.
     """
-    asked = as_condition("filter_resources(where=", where)
+    asked = as_condition("filter_resources(where=", where, ")")
     if not isinstance(where, Condition):
         return ReadyProcessor(
             f"filter_resources(where={asked!r})", lambda data: _by_resource(data, asked.test)
@@ -108,7 +108,7 @@ def filter_resources(where: Condition | Callable[[ResourceView], object]) -> Rea
 def _of_records(
     call: str, signal: Signal, where: Condition | Callable[[Any], object]
 ) -> ReadyProcessor[Kept]:
-    asked = as_condition(f"{call}(where=", where)
+    asked = as_condition(f"{call}(where=", where, ")")
     for need in sorted(asked.needs, key=repr):
         if signal not in need.signals:
             raise ValueError(

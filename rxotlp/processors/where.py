@@ -49,7 +49,7 @@ level='record'))
         TypeError: the condition is none, or a processor cannot be called or is async.
         ValueError: there is no processor.
     """
-    asked = as_condition("where(", condition)
+    asked = as_condition("where(", condition, ", ...)")
     if not processors:
         raise ValueError(f"where({asked!r}): expected one processor or more")
     for processor in processors:

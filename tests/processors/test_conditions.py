@@ -241,7 +241,7 @@ def test_cheap_questions_come_first() -> None:
         (lambda: 0.1 < duration < 0.5, r"bool\(duration > 0.1\)"),
         (lambda: bool(attr("x")), r"bool\(attr\('x'\)\): a field is no condition"),
         (lambda: status.is_ok & 3, r"status.is_ok & 3: expected a condition"),
-        (lambda: "x" | status.is_ok, r"'x': expected a condition"),
+        (lambda: "x" | status.is_ok, r"^'x' \| status.is_ok: expected a condition"),
         (lambda: attr(""), r"attr\(''\): expected an attribute's key"),
         (lambda: resource(3), r"resource\(3\)"),  # type: ignore[arg-type]
         (lambda: scope(None), r"scope\(None\)"),  # type: ignore[arg-type]
@@ -258,7 +258,7 @@ def test_cheap_questions_come_first() -> None:
         (lambda: filter_logs(status.is_ok), r"no log record has status"),
         (lambda: filter_metrics(~(duration > 1)), r"no data point has duration"),
         (lambda: filter_resources(name == "x"), r"a resource has no name"),
-        (lambda: filter_spans("x"), r"filter_spans\(where='x': expected a condition or"),  # type: ignore[arg-type]
+        (lambda: filter_spans("x"), r"filter_spans\(where='x'\): expected a condition or"),  # type: ignore[arg-type]
         (lambda: filter_resources(None), r"filter_resources\(where=None"),  # type: ignore[arg-type]
     ],
 )

@@ -225,7 +225,7 @@ async def later(data: TelemetryData) -> TelemetryData:
     ("build", "message"),
     [
         (lambda: where(small), r"where\(body < 3\): expected one processor or more"),
-        (lambda: where(3, nothing), r"where\(3: expected a condition"),  # type: ignore[arg-type]
+        (lambda: where(3, nothing), r"where\(3, ...\): expected a condition"),  # type: ignore[arg-type]
         (lambda: where(small, 3), r"where\(body < 3, 3\): expected a function of an element"),  # type: ignore[arg-type]
         (lambda: where(small, later), "expected a plain function; put an async one into chain"),  # type: ignore[arg-type]
     ],
