@@ -79,6 +79,7 @@ def queue(
         ValueError, TypeError: an argument is out of its range.
 
     An element larger than the whole queue is rejected (dropped by a policy that drops).
+    What an open batch behind it holds takes room here: give it room for several batches.
     Order is kept, but what failed goes behind what waits. On completion and error, all of
     it is handed over and settled first; what fails afterwards is dropped. On dispose, what
     waits outside fails as `disposed`, and the rest, which was acknowledged, is dropped.
