@@ -1,16 +1,18 @@
-"""`File`: JSON lines in the OTLP file format, one request a line, whole or not at all.
+"""`File`: one request after the other, as JSON lines or protobuf, whole or not at all.
 
-A line is written in one piece. When the disk is full half-way, what was written of it is
-cut off again and the outcome is a retryable failure, so a reader never sees half a line,
-and the retry's line stands alone. A half line that a crash left behind is closed with a
-line break before the next one. A file that was moved away is followed by a new one at its
-path, so rotation needs no signal. One process at a time should write to a file.
+A record is written in one piece. When the disk is full half-way, what was written of it is
+cut off again and the outcome is a retryable failure, so a reader never sees half a record,
+and the retry's stands alone. What a crash left of a record is dealt with before the next
+one: a half line is closed with a line break, half a message, behind which nobody could find
+the next, is cut off. A file that was moved away is followed by a new one at its path, so
+rotation by others needs no signal. One process at a time should write to a file.
 
 DELIVERED means handed to the operating system: it survives this process, not a power cut.
 """
 
 import os
 import stat
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import ClassVar
@@ -22,20 +24,27 @@ from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.exporters.base import Exporter
 from rxotlp.exporters.text import clean
+from rxotlp.wire.framing import end_of_sized, sized
 
 __all__ = ["File"]
 
 
 class File(Exporter):
-    """Appends each element to a file as one line of OTLP/JSON.
+    """Appends each element to a file, as `sources.file` reads it.
 
-    Lines of elements that are exported at the same time come in either order;
+    Elements that are exported at the same time come in either order;
     `ops.export(..., max_concurrent=1)` keeps the stream's.
 
     Args:
         path: the file; `{signal}` in it becomes traces, metrics, logs or profiles, so that
             each signal has its own. It is opened, and made, with its first element.
         append: False empties the file when it is first opened.
+        format: "json", the OTLP file format: a line of OTLP/JSON for each element; or
+            "proto": messages, each behind a varint of its size (protobuf's "delimited").
+            Protobuf does not say its signal: put `{signal}` into the path.
+        max_bytes: of a file; the element that would make it larger begins a new one, and the
+            old one is called `path.1` from then on. A larger element has a file of its own.
+        max_files: how many old ones are kept, up to `path.5` by default; the oldest go.
     """
 
     blocking: ClassVar[bool] = True
@@ -45,73 +54,108 @@ class File(Exporter):
         path: str | os.PathLike[str],
         *,
         append: bool = True,
+        format: str = "json",
+        max_bytes: int | None = None,
+        max_files: int = 5,
         scheduler: abc.SchedulerBase | None = None,
     ) -> None:
+        if format not in ("json", "proto"):
+            raise ValueError(f"File(format={format!r}): expected json or proto")
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError(f"File(max_bytes={max_bytes}): expected 1 or more, or None")
+        if max_files < 1:
+            raise ValueError(
+                f"File(max_files={max_files}): expected 1 or more; with none kept, a rotation "
+                "would delete what was just delivered"
+            )
         super().__init__(scheduler=scheduler)
         self.destination = os.fspath(path)
         self._append = append
-        self._open: dict[Path, _Lines] = {}
+        self._lines = format == "json"
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._open: dict[Path, _Records] = {}
         self._seen: set[Path] = set()
         self._lock = Lock()
 
     def export(self, data: TelemetryData) -> Outcome:
-        """Write one line; an OSError is a retryable failure and leaves no trace."""
+        """Write one record; an OSError is a retryable failure and leaves no trace."""
         path = Path(self.destination.replace("{signal}", data.signal.value))
         try:
             if not data.items:
                 return FILTERED  # C14: there is nothing to send
-            line = data.to_json().encode() + b"\n"
+            record = data.to_json().encode() + b"\n" if self._lines else sized(data.to_bytes())
         except DecodeError as error:
             return rejected(f"{path}: {clean(str(error))}")
         try:
             with self._lock:
-                self._write(path, line)
+                self._write(path, record)
         except OSError as error:
             return failed(f"{path}: {error.strerror or error}")
         return DELIVERED
 
-    def _write(self, path: Path, line: bytes) -> None:
-        lines = self._open.get(path)
-        if lines is not None and not lines.is_at(path):  # rotated away
-            del self._open[path]
-            lines.close()
-            lines = None
-        if lines is None:
+    def _write(self, path: Path, record: bytes) -> None:
+        records = self._open.get(path)
+        if records is not None and not records.is_at(path):  # rotated away
+            self._forget(path)
+            records = None
+        if records is None:
             empty = not self._append and path not in self._seen
-            lines = self._open[path] = _Lines(path, empty=empty)
+            records = self._open[path] = _Records(path, empty=empty, lines=self._lines)
             self._seen.add(path)
         try:
-            lines.write(line)
+            if self._max_bytes is not None and 0 < records.size > self._max_bytes - len(record):
+                _rotate(path, self._max_files)
+                self._forget(path)
+                records = self._open[path] = _Records(path, empty=False, lines=self._lines)
+            records.write(record)
         except OSError:
-            del self._open[path]  # opening it again looks for what could not be cut off
-            lines.close()
+            self._forget(path)  # opening it again looks for what could not be cut off
             raise
+
+    def _forget(self, path: Path) -> None:
+        records = self._open.pop(path, None)
+        if records is not None:
+            records.close()
 
     def close(self) -> None:
         """Close the files."""
         with self._lock:
             files, self._open = self._open, {}
-            for lines in files.values():
-                lines.close()
+            for records in files.values():
+                records.close()
 
 
-class _Lines:
+class _Records:
     """One open file. Not thread-safe; its exporter holds a lock."""
 
     __slots__ = ("_descriptor", "_regular")
 
-    def __init__(self, path: Path, *, empty: bool) -> None:
+    def __init__(self, path: Path, *, empty: bool, lines: bool) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | (os.O_TRUNC if empty else 0)
         self._descriptor = os.open(path, flags, 0o666)
         try:
             status = os.fstat(self._descriptor)
             self._regular = stat.S_ISREG(status.st_mode)
-            size = status.st_size if self._regular else 0
-            if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-                self.write(b"\n")
+            if self._regular and status.st_size:
+                self._mend(status.st_size, lines)
         except OSError:
             self.close()
             raise
+
+    def _mend(self, size: int, lines: bool) -> None:
+        """Deal with what a crash may have left at the end."""
+        if not lines:
+            whole = end_of_sized(lambda at: os.pread(self._descriptor, 10, at), size)
+            if whole < size:
+                os.ftruncate(self._descriptor, whole)
+        elif os.pread(self._descriptor, 1, size - 1) != b"\n":
+            self.write(b"\n")
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file; 0 for what is no regular file, and cannot be rotated."""
+        return os.fstat(self._descriptor).st_size if self._regular else 0
 
     def is_at(self, path: Path) -> bool:
         """False when the path names another file by now, or none."""
@@ -120,10 +164,10 @@ class _Lines:
         except FileNotFoundError:
             return False
 
-    def write(self, line: bytes) -> None:
-        """Write all of `line`, or nothing and raise OSError."""
+    def write(self, record: bytes) -> None:
+        """Write all of `record`, or nothing and raise OSError."""
         start = os.fstat(self._descriptor).st_size
-        rest = memoryview(line)
+        rest = memoryview(record)
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
@@ -137,3 +181,11 @@ class _Lines:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _rotate(path: Path, max_files: int) -> None:
+    """Call the file `path.1`, what was that `path.2`, and so on; the last one is gone."""
+    names = [path, *(path.with_name(f"{path.name}.{at}") for at in range(1, max_files + 1))]
+    for older, newer in pairwise(reversed(names)):  # a gap stops nothing, nor does a retry
+        if newer.exists():
+            newer.replace(older)

@@ -5,9 +5,11 @@ the last one ended. A line that is too long is skipped, and the next is found; b
 that makes no sense nothing can be found any more.
 """
 
+from collections.abc import Callable
+
 from rxotlp.errors import DecodeError
 
-__all__ = ["Cutter", "Lines", "Sized", "looks_like_json"]
+__all__ = ["Cutter", "Lines", "Sized", "end_of_sized", "looks_like_json", "sized"]
 
 
 def looks_like_json(data: bytes) -> bool:
@@ -111,15 +113,9 @@ class Sized(Cutter):
 
     def cut(self) -> bytes | None:
         """The next message."""
-        size = shift = at = 0
-        for byte in self._buffer[:10]:
-            at += 1
-            size |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-        else:
-            if at == 10:
+        size, at = _size(self._buffer[:10])
+        if not at:
+            if len(self._buffer) >= 10:
                 raise DecodeError("no size stands where one should")
             return None
         if size > self._max_size:
@@ -131,3 +127,39 @@ class Sized(Cutter):
         if self._buffer:
             raise DecodeError(f"the file ends inside it, after {len(self._buffer)} bytes")
         return None
+
+
+def sized(data: bytes) -> bytes:
+    """A message behind its size."""
+    size, head = len(data), bytearray()
+    while size > 127:
+        head.append(size & 127 | 128)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + data
+
+
+def end_of_sized(read: Callable[[int], bytes], stop: int) -> int:
+    """Where the last whole message of a stream ends.
+
+    Args:
+        read: at least ten bytes from an offset, fewer at the end.
+        stop: bytes of the stream.
+    """
+    end = 0
+    while end < stop:
+        size, width = _size(read(end)[:10])
+        if not width or end + width + size > stop:
+            break
+        end += width + size
+    return end
+
+
+def _size(head: bytes | bytearray) -> tuple[int, int]:
+    """A size and how many bytes it takes; 0 of them when it does not end in `head`."""
+    size = 0
+    for at, byte in enumerate(head):
+        size |= (byte & 127) << 7 * at
+        if byte < 128:
+            return size, at + 1
+    return 0, 0

@@ -6,12 +6,16 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rxotlp import Pipeline, sources
+from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, FILTERED, Kind
 from rxotlp.data import TelemetryData
-from rxotlp.exporters import File
+from rxotlp.exporters import File, Memory
+from rxotlp.schedulers import VirtualScheduler
 from rxotlp.wire.signals import Signal
 
 Make = Callable[..., TelemetryData]
@@ -195,3 +199,89 @@ def test_lines_of_many_threads_stay_whole(tmp_path: Path, spans: Make) -> None:
         assert set(pool.map(file.export, elements)) == {DELIVERED}
     file.close()
     assert len(read(path)) == 200
+
+
+def test_delimited_protobuf_is_what_sources_file_reads(tmp_path: Path, spans: Make) -> None:
+    """A third of the size of JSON, and no cost of decoding on either side."""
+    path = tmp_path / "out.pb"
+    file = File(path, format="proto")
+    elements = [spans(number) for number in (1, 2, 500)]
+    for data in elements:
+        assert file.export(data) is DELIVERED
+    file.close()
+    memory = Memory()
+    time = VirtualScheduler()
+    stream = sources.file(path, signal=Signal.TRACES).pipe(ops.export(memory, max_concurrent=1))
+    with Pipeline(stream, scheduler=time):
+        time.advance_to(10)
+    assert [data.to_bytes() for data in memory.elements] == [data.to_bytes() for data in elements]
+
+
+def test_a_crashs_half_message_is_cut_off_before_the_next(tmp_path: Path, spans: Make) -> None:
+    """Nothing behind it could be found, and nobody was told that it is there."""
+    path = tmp_path / "out.pb"
+    whole = File(path, format="proto")
+    whole.export(spans(3))
+    whole.close()
+    first = path.read_bytes()
+    path.write_bytes(first + first[:-1])
+    file = File(path, format="proto")
+    file.export(spans(3))
+    file.close()
+    assert path.read_bytes() == first + first
+
+
+def test_a_file_is_rotated_before_it_is_too_large(tmp_path: Path, spans: Make) -> None:
+    """A collector that runs for a year must not fill the disk."""
+    path = tmp_path / "out.jsonl"
+    size = len(spans(1).to_json()) + 1
+    file = File(path, max_bytes=2 * size, max_files=2)
+    for number in range(7):
+        assert file.export(spans(1)) is DELIVERED
+        assert len(read(path)) == number % 2 + 1
+    file.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "out.jsonl",
+        "out.jsonl.1",
+        "out.jsonl.2",
+    ]
+    assert [len(read(tmp_path / f"out.jsonl.{number}")) for number in (1, 2)] == [2, 2]
+
+
+def test_an_element_larger_than_a_file_has_one_of_its_own(tmp_path: Path, spans: Make) -> None:
+    """It was accepted, so it must be kept somewhere; and an empty file is not rotated."""
+    path = tmp_path / "out.jsonl"
+    file = File(path, max_bytes=1)
+    for _ in range(3):
+        assert file.export(spans(1)) is DELIVERED
+    file.close()
+    assert len(read(path)) == len(read(tmp_path / "out.jsonl.1")) == 1
+    assert not (tmp_path / "out.jsonl.3").exists()
+
+
+def test_a_rotation_that_fails_loses_nothing(
+    tmp_path: Path, spans: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The element is offered again, and the rotation is done then."""
+    path = tmp_path / "out.jsonl"
+    file = File(path, max_bytes=1)
+    file.export(spans(1))
+
+    def stuck(path: Path, target: Path) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", stuck)
+    assert file.export(spans(2)).kind is Kind.FAILED
+    monkeypatch.undo()
+    assert len(read(path)) == 1
+    assert file.export(spans(2)) is DELIVERED
+    file.close()
+    assert [data.items for data in read(path)] == [2]
+
+
+@pytest.mark.parametrize("argument", [{"format": "xml"}, {"max_bytes": 0}, {"max_files": 0}])
+def test_wrong_arguments_fail_where_they_are_written(argument: dict[str, Any]) -> None:
+    """With the call, the value and what was expected."""
+    (name,) = argument
+    with pytest.raises(ValueError, match=rf"File\({name}=.*\): expected"):
+        File("out.jsonl", **argument)

@@ -5,16 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxotlp.errors import DecodeError
-from rxotlp.wire.framing import Cutter, Lines, Sized, looks_like_json
-
-
-def sized(data: bytes) -> bytes:
-    """A message behind its size."""
-    size, head = len(data), bytearray()
-    while size > 127:
-        head.append(size & 127 | 128)
-        size >>= 7
-    return bytes([*head, size]) + data
+from rxotlp.wire.framing import Cutter, Lines, Sized, end_of_sized, looks_like_json, sized
 
 
 def all_of(cutter: Cutter, data: bytes, step: int) -> list[bytes]:
@@ -91,3 +82,14 @@ def test_the_first_bytes_tell_the_formats_apart() -> None:
     assert looks_like_json(b'\n {"a"')
     assert not looks_like_json(sized(b"\n" + b"\x79" + b"x" * 121))
     assert not looks_like_json(sized(b"\n\x01x"))
+
+
+@given(st.lists(st.binary(max_size=300), max_size=4), st.integers(0, 400))
+def test_the_end_of_the_last_whole_message_is_found(messages: list[bytes], cut: int) -> None:
+    """A writer that goes on behind half a message would spoil everything after it."""
+    ends = [0]
+    for message in messages:
+        ends.append(ends[-1] + len(sized(message)))
+    data = b"".join(map(sized, messages))[: max(0, ends[-1] - cut)]
+    whole = max(end for end in ends if end <= len(data))
+    assert end_of_sized(lambda at: data[at : at + 10], len(data)) == whole
