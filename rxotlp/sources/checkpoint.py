@@ -18,12 +18,14 @@ class Mark:
         device, inode: the file, whatever it is called by now.
         offset: in its bytes, decompressed.
         number: of the record, counted from 1.
+        head: a checksum of the file's first bytes, as far as `offset`: inodes are used again.
     """
 
     device: int
     inode: int
     offset: int
     number: int
+    head: int
 
 
 def load(path: Path) -> Mark | None:

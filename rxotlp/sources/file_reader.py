@@ -29,6 +29,7 @@ except ImportError:
 __all__ = ["FileReader", "Record"]
 
 CHUNK = 256 * 1024  # bytes a read
+HEAD = 16 * 1024  # bytes that tell a file from another one with its inode
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # what their files begin with
 _KEYS = {
@@ -88,6 +89,7 @@ class FileReader:
         self._stream: BinaryIO | None = None  # the file, decompressed
         self._cutter: Cutter | None = None  # once there are bytes to tell the format by
         self._identity = (0, 0)
+        self._head = (0, 0)  # size and checksum
         self._begin = (0, 0)  # offset and number to go on from
         self._read = 0  # bytes of the stream
         self._ended = False
@@ -151,8 +153,12 @@ class FileReader:
         status = os.fstat(self._file.fileno())
         self._identity = (status.st_dev, status.st_ino)
         start, self._start = self._start, None
-        self._begin = (0, 0)
-        if start is not None and (start.device, start.inode) == self._identity:
+        self._begin = self._head = (0, 0)
+        if (
+            start is not None
+            and (start.device, start.inode) == self._identity
+            and start.head == self._checksum(start.offset)
+        ):
             self._begin = (start.offset, start.number)
         head = self._file.read(4)
         self._file.seek(0)
@@ -245,7 +251,15 @@ class FileReader:
         offset, number = self._begin
         if self._cutter is not None:
             offset, number = self._cutter.offset, self._cutter.number
-        return Mark(*self._identity, offset, number)
+        return Mark(*self._identity, offset, number, self._checksum(offset))
+
+    def _checksum(self, offset: int) -> int:
+        """Of the beginning of the file, but not past `offset`."""
+        assert self._file is not None
+        size = min(HEAD, offset)
+        if self._head[0] != size:
+            self._head = (size, zlib.crc32(os.pread(self._file.fileno(), size, 0)))
+        return self._head[1]
 
     def _decoded(self, raw: bytes, number: int) -> TelemetryData | None:
         if isinstance(self._cutter, Sized) and self._signal is not None:

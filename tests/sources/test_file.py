@@ -207,7 +207,12 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     """Overwriting whatever it is, or reading from the start, would both be a guess."""
     path = tmp_path / "in.jsonl"
     path.write_bytes(line("a"))
-    for content in ("[]", '{"offset": 1}', "x", '{"device":1,"inode":1,"offset":-1,"number":0}'):
+    for content in (
+        "[]",
+        '{"offset": 1}',
+        "x",
+        '{"device":1,"inode":1,"offset":-1,"number":0,"head":0}',
+    ):
         (tmp_path / "at").write_text(content)
         with pytest.raises(DecodeError, match="no checkpoint"):
             file(path, checkpoint=tmp_path / "at").connect(VirtualScheduler())
@@ -250,10 +255,13 @@ def test_a_checkpoint_of_a_rotated_file_does_not_skip_the_new_one(tmp_path: Path
     path.write_bytes(line("a") + line("b"))
     with Run(file(path, checkpoint=checkpoint)) as run:
         assert run.names(5) == ["a", "b"]
-    path.rename(tmp_path / "old")
-    path.write_bytes(line("c") + line("d") + line("e"))
+    path.write_bytes(line("c") + line("d") + line("e"))  # the same inode
     with Run(file(path, checkpoint=checkpoint)) as run:
         assert run.names(5) == ["c", "d", "e"]
+    path.rename(tmp_path / "old")
+    path.write_bytes(line("f") * 9)
+    with Run(file(path, checkpoint=checkpoint)) as run:
+        assert run.names(5) == ["f"] * 9
 
 
 def test_a_missing_file_is_told_where_the_pipeline_starts(tmp_path: Path) -> None:
