@@ -13,12 +13,12 @@ from typing import Any
 
 from reactivex import abc
 
-from rxotlp._core.outcomes import FILTERED, failed
+from rxotlp._core.outcomes import ABANDONED, FILTERED, failed
 from rxotlp.data import TelemetryData
 from rxotlp.errors import without_tracebacks
 from rxotlp.operators._shell import Operator, Shell, describe, each, operator
 from rxotlp.operators._turn import Turn
-from rxotlp.shares import Share
+from rxotlp.shares import Discard, Share
 
 __all__ = ["OnError", "Processor", "chain"]
 
@@ -115,6 +115,16 @@ def is_async(function: Callable[..., Any]) -> bool:
     )
 
 
+class _Processing(Discard):
+    """Marks what is made of an element while its processors are at work outside an emission."""
+
+    __slots__ = ("outer",)
+
+    def __init__(self, outer: Discard | None) -> None:
+        super().__init__(FILTERED)
+        self.outer = outer  # of an operator around this one
+
+
 class Chain(Shell):
     """What both kinds share: what comes out, and what a raise does."""
 
@@ -137,18 +147,28 @@ class Chain(Shell):
     def held(self) -> int:
         return self.holding
 
-    def _hold(self, data: TelemetryData) -> None:
-        """Book an element that waits or is processed; from any thread."""
+    def _hold(self, data: TelemetryData) -> TelemetryData:
+        """Book an element that waits or is processed; from any thread.
+
+        Returns:
+            The same data to work on, with a share of the stage's own: what processors make of
+            it and let go of in their turn is filtered, as it is inside an emission.
+        """
         share = data._share
         assert share is not None
-        self.holding += share.items
-        share.hold()
+        own = share.child(share.items)
+        own.discards = _Processing(share.discards)
+        self.holding += own.items
+        own.hold()
+        return data._with_share(own)
 
     def _let_go(self, data: TelemetryData) -> Share:
         """Undo `_hold`; the element's share is the caller's business now."""
         share = data._share
         assert share is not None
         self.holding -= share.items
+        if share.discards is not None:
+            share.discards.outcome = ABANDONED  # what processors keep for longer may be lost
         share.release()
         return share
 
@@ -158,9 +178,12 @@ class Chain(Shell):
             share.verdict(FILTERED)
             self.book.filtered += share.items
             return
+        mark = share.discards
         for at, made in enumerate(results):
             if made._share is None:  # made by hand from the element
-                results[at] = made._with_share(share.child(made.items))
+                results[at] = made = made._with_share(share.child(made.items))
+            if type(mark) is _Processing and made._share is not None:
+                made._share.discards = mark.outer
             del made
         self.book.transformed(share.items, sum(made.items for made in results))
         each(self.emit, results)
@@ -234,9 +257,7 @@ class _Async(Chain):
         self._running: abc.DisposableBase | None = None
 
     def on_next(self, data: TelemetryData) -> None:
-        data = self.take(data)
-        self._hold(data)
-        self._waiting.append(data)
+        self._waiting.append(self._hold(self.take(data)))
         del data
         self.turn.enter(self._start)
 

@@ -109,9 +109,8 @@ class _Parallel(Chain):
         self._running: dict[Entry[Cell], abc.DisposableBase] = {}
 
     def on_next(self, data: TelemetryData) -> None:
-        cell = [self.take(data)]
+        cell = [self._hold(self.take(data))]
         del data
-        self._hold(cell[0])
         self.turn.enter(lambda: self._add(cell))
 
     def _add(self, cell: list[TelemetryData]) -> None:
