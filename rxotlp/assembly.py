@@ -6,6 +6,7 @@ between hide nothing from the pipeline's books, its drain or its picture. Withou
 pipeline there is no assembly, and everything works all the same.
 """
 
+import logging
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from rxotlp.receipt import Receipt
 
 __all__ = ["Assembly", "Connectable", "Rejected", "Resource", "current", "emitting"]
+
+
+logger = logging.getLogger("rxotlp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,15 @@ class Assembly:
 
     def add_source(self, source: Connectable) -> None:
         """Register a source; subscribing it twice registers it once."""
-        if not any(known is source for known in self.sources):
-            self.sources.append(source)
+        if any(known is source for known in self.sources):
+            return
+        self.sources.append(source)
+        if self.running:
+            logger.warning(
+                "%r was subscribed after its pipeline had started; nobody connects it, so it "
+                "lets nothing in (subscribe it with the stream, or connect it yourself)",
+                source,
+            )
 
     def add_resource(self, resource: Resource) -> None:
         """Register something to close at the end, once."""

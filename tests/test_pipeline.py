@@ -194,6 +194,16 @@ def test_a_busy_shared_scheduler_delays_the_start_and_breaks_nothing() -> None:
     assert sink.ids == [1]
 
 
+def test_a_source_that_comes_too_late_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody connects it; a silent receiver would be looked for at the sender."""
+    late = Feed()
+    clock = VirtualScheduler()
+    stream = rx.timer(5.0).pipe(rx_ops.flat_map(lambda _: late.pipe(ops.export(Sink()))))
+    with clock, Pipeline(stream, scheduler=clock):
+        clock.advance_by(6)
+    assert caplog.text.count("subscribed after its pipeline had started") == 1
+
+
 def test_a_pipeline_leaves_no_thread_behind() -> None:
     """A program that starts many must not collect threads."""
     with Pipeline(from_iterable([logs([1])]).pipe(ops.export(Sink()))) as pipeline:
