@@ -14,11 +14,12 @@ from typing import Any
 from reactivex import abc
 
 from rxotlp._core.outcomes import ABANDONED, FILTERED, failed
+from rxotlp.claims import Discard
 from rxotlp.data import TelemetryData
 from rxotlp.errors import without_tracebacks
 from rxotlp.operators._shell import Operator, Shell, describe, each, operator
 from rxotlp.operators._turn import Turn
-from rxotlp.shares import Discard, Share
+from rxotlp.shares import Share
 
 __all__ = ["OnError", "Processor", "chain"]
 

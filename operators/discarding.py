@@ -11,10 +11,10 @@ import reactivex as rx
 from reactivex import abc
 
 from rxotlp._core.outcomes import ABANDONED, dropped
+from rxotlp.claims import Discard
 from rxotlp.data import TelemetryData
 from rxotlp.operators._shell import Operator, Shell, operator
 from rxotlp.operators._turn import Turn
-from rxotlp.shares import Discard
 
 __all__ = ["discarding"]
 

@@ -16,11 +16,11 @@ from reactivex import abc
 from rxotlp._core.complaints import Complaints
 from rxotlp._core.outcomes import DELIVERED, DISPOSED, Kind, Outcome, failed, rejected
 from rxotlp._core.slots import Entry, Slots
+from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, describe, operator
 from rxotlp.operators._turn import Turn
-from rxotlp.shares import Claim
 
 __all__ = ["Delivery", "Exporter", "export"]
 

@@ -19,11 +19,11 @@ from reactivex.disposable import SerialDisposable
 
 from rxotlp._core.outcomes import DELIVERED, DISPOSED, Kind, Outcome, dropped, failed, rejected
 from rxotlp._core.queueing import POLICIES, Answer, Entry, Line, delay
+from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.receipt import Receipt
-from rxotlp.shares import Claim
 
 __all__ = ["queue"]
 

@@ -151,13 +151,13 @@ class Receipt(shares.Share):
         """
         if self.outcome is not None:
             return
-        if self.items >= 0 and not shares.unaccounted(self):
+        if self.items >= 0 and not _unaccounted(self):
             self.lingered = True
             if logger.isEnabledFor(logging.WARNING):
                 logger.warning(
                     "an element lingered past its deadline, held by: %s", ", ".join(holders(self))
                 )
-            shares.force(self)
+            _force(self)
             return
         self.withdrawn = True
         self.settle(failed(reason))
@@ -166,6 +166,30 @@ class Receipt(shares.Share):
         outcome = self.outcome
         state = "open" if outcome is None else outcome.kind.name.lower()
         return f"<Receipt {state}{'' if self.position is None else f' at {self.position!r}'}>"
+
+
+def _unaccounted(root: "shares.Share") -> bool:
+    """Whether anything below `root` is neither claimed and reported nor meant to go."""
+    with shares.lock:
+        todo = [root]
+        while todo:
+            share = todo.pop()
+            if share.flags & shares.RESOLVED:
+                continue
+            if share.claims or not share.flags & (shares.GONE | shares.TOUCHED):
+                return True
+            todo.extend(share.children or ())
+    return False
+
+
+def _force(root: "shares.Share") -> None:
+    """Resolve everything below `root` as if all elements were dead."""
+    family = [root]
+    for share in family:  # grows while it is walked
+        if not share.flags & shares.RESOLVED:
+            family.extend(share.children or ())
+    for share in reversed(family):
+        share.retire()
 
 
 def transfer(data: "TelemetryData", receipt: Receipt) -> "TelemetryData":

@@ -38,12 +38,13 @@ from typing import TYPE_CHECKING
 from rxotlp._core.bracket import local
 from rxotlp._core.inbox import Inbox
 from rxotlp._core.outcomes import ABANDONED, DELIVERED, FILTERED, Kind, Outcome, rejected, worst
+from rxotlp.claims import Claim, Discard
 
 if TYPE_CHECKING:
     from rxotlp.books import Book
     from rxotlp.receipt import Receipt
 
-__all__ = ["NEUTRAL_TEXT", "Claim", "Discard", "Share"]
+__all__ = ["NEUTRAL_TEXT", "Share"]
 
 # What a sender hears about a batch that carried others' data too: never theirs.
 NEUTRAL_TEXT = "a batch that carried some of this request was rejected in part by its destination"
@@ -374,44 +375,6 @@ class Share:
         return f"<Share of {self.items} items, {state}, {self.worst.kind.name.lower()}>"
 
 
-class Discard:
-    """What becomes of a share whose element dies inside an operator that discards on purpose.
-
-    Set on shares that go in, taken off those that come out. What the operator still held
-    when it was disposed was not discarded on purpose: then `outcome` is `ABANDONED`.
-    """
-
-    __slots__ = ("outcome",)
-
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-
-
-class Claim:
-    """A promise to report what became of an element; broken promises count as failed."""
-
-    __slots__ = ("_share",)
-
-    def __init__(self, share: Share) -> None:
-        self._share: Share | None = share
-
-    def report(self, outcome: Outcome) -> None:
-        """Settle the claim. The first report counts; later ones change nothing."""
-        share, self._share = self._share, None
-        if share is not None:
-            share.report(outcome)
-
-    @property
-    def withdrawn(self) -> bool:
-        """See `Share.withdrawn`."""
-        return self._share is not None and self._share.withdrawn
-
-    def __del__(self) -> None:
-        share = self._share
-        if share is not None:
-            share.inbox.put(lambda: share.report(ABANDONED))
-
-
 def _tell(share: Share, parents: tuple[Share, ...]) -> None:
     """Fold a resolved share into its parents, keeping senders' data apart."""
     outcome = share.worst
@@ -439,27 +402,3 @@ def _tell(share: Share, parents: tuple[Share, ...]) -> None:
         if part:
             parent.refused = min(parent.items, parent.refused + part)
             parent.worst = worst(parent.worst, rejected(NEUTRAL_TEXT) if shared else outcome)
-
-
-def unaccounted(root: Share) -> bool:
-    """Whether anything below `root` is neither claimed and reported nor meant to go."""
-    with lock:
-        todo = [root]
-        while todo:
-            share = todo.pop()
-            if share.flags & RESOLVED:
-                continue
-            if share.claims or not share.flags & (GONE | TOUCHED):
-                return True
-            todo.extend(share.children or ())
-    return False
-
-
-def force(root: Share) -> None:
-    """Resolve everything below `root` as if all elements were dead."""
-    family = [root]
-    for share in family:  # grows while it is walked
-        if not share.flags & RESOLVED:
-            family.extend(share.children or ())
-    for share in reversed(family):
-        share.retire()

@@ -24,9 +24,9 @@ from reactivex import abc
 
 from rxotlp._core.inbox import Inbox
 from rxotlp._core.outcomes import DELIVERED, FILTERED, Kind, Outcome, dropped, failed, rejected
+from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
 from rxotlp.receipt import Receipt, transfer
-from rxotlp.shares import Claim
 from rxotlp.stage import Stage
 from tests.support.logs import logs
 

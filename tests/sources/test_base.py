@@ -11,11 +11,11 @@ from reactivex.scheduler import ImmediateScheduler
 from rxotlp._core.outcomes import DELIVERED, Kind, failed
 from rxotlp.assembly import Assembly
 from rxotlp.books import Books
+from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
 from rxotlp.errors import PipelineError
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import SerialScheduler, VirtualScheduler
-from rxotlp.shares import Claim
 from rxotlp.sources import Source
 from rxotlp.wire.signals import Signal
 
