@@ -10,7 +10,7 @@ from typing import Any
 import reactivex as rx
 from reactivex import abc
 
-from rxotlp._core.outcomes import ABANDONED, dropped
+from rxotlp._core.outcomes import ABANDONED, Outcome, dropped
 from rxotlp.claims import Discard
 from rxotlp.data import TelemetryData
 from rxotlp.operators._shell import Operator, Shell, operator
@@ -67,6 +67,20 @@ def discarding(
     return rx.compose(operator(enter, scheduler), wrapped, operator(leave, scheduler))
 
 
+class _Nested(Discard):
+    """The mark of an operator inside another that discards too, whose mark comes back after."""
+
+    __slots__ = ("_inner", "outer")
+
+    def __init__(self, inner: Discard, outer: Discard) -> None:
+        self._inner = inner  # its stage's own: a disposal changes it for all
+        self.outer = outer
+
+    @property
+    def outcome(self) -> Outcome:  # type: ignore[override]  # nobody sets a share's mark
+        return self._inner.outcome
+
+
 class _Enter(Shell):
     __slots__ = ("_mark",)
 
@@ -86,7 +100,8 @@ class _Enter(Shell):
         del data
         share = cell[0]._share
         assert share is not None
-        share.discards = self._mark
+        outer = share.discards
+        share.discards = self._mark if outer is None else _Nested(self._mark, outer)
         self.emit(cell)
 
     def discard(self) -> None:
@@ -101,5 +116,6 @@ class _Leave(Shell):
         del data
         share = cell[0]._share
         assert share is not None
-        share.discards = None
+        mark = share.discards
+        share.discards = mark.outer if isinstance(mark, _Nested) else None
         self.emit(cell)

@@ -163,3 +163,22 @@ def test_a_wrong_argument_fails_where_the_pipeline_is_written(
     """Not at the first element."""
     with pytest.raises((ValueError, TypeError), match=message):
         ops.discarding(*arguments)
+
+
+def test_what_leaves_an_inner_operator_is_still_inside_the_outer_one() -> None:
+    """Else what the outer one supersedes would fail, and its senders would send it for ever."""
+    inner = ops.discarding("inner", rx_ops.debounce(0.1))
+    rig = Rig().run(
+        ops.discarding("outer", rx.compose(inner, rx_ops.debounce(1))), ops.export(Sink())
+    )
+    first = rig.send([1])
+    second = rig.send([2])
+    rig.wait(0.5)
+    rig.send([3])
+    rig.wait(5)
+    assert first.outcome is not None
+    assert first.outcome.reason.endswith("inner")
+    assert kind(second) is Kind.DROPPED
+    assert second.outcome is not None
+    assert second.outcome.reason.endswith("outer")
+    assert rig.books.unbalanced == []
