@@ -75,7 +75,13 @@ class Stage:
         Returns:
             The element, with a share; usually the same object.
         """
-        share = data._share
+        try:
+            share = data._share
+        except AttributeError:
+            raise TypeError(
+                f"{self.book.name}: expected TelemetryData, got {type(data).__name__}; what is "
+                "behind an export gets Deliveries"
+            ) from None
         if share is None:
             data = self._adopt(data)
             share = data._share

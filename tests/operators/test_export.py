@@ -235,6 +235,16 @@ def test_on_dispose_what_runs_is_reported_and_what_waits_fails() -> None:
     rig.check_books()
 
 
+def test_a_stage_behind_an_export_is_told_what_it_gets() -> None:
+    """An export emits deliveries: wiring telemetry operators behind it is a mistake."""
+    rig = Rig().run(ops.export(Sink()), ops.batch())
+    told: list[BaseException] = []
+    rig.clock.on_error = told.append
+    rig.send([1])
+    assert [type(error) for error in told] == [TypeError]
+    assert "batch: expected TelemetryData, got Delivery" in str(told[0])
+
+
 def test_a_second_subscription_has_slots_of_its_own_and_shares_the_exporter() -> None:
     """Two streams to one backend."""
     slow = Slow()
