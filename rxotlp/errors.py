@@ -5,6 +5,9 @@
     +-- RefusedError         the sender's or nobody's: no room, too large, stopping
     +-- ExportError          the backend's: it answered badly, late or not at all
     +-- LooseElementError    the pipeline's author's: an element without a receipt, in strict
+    +-- FlowError            the author's of an operation, a phase or a node
+    |   +-- UnsupportedOperation, UnknownSpan, TooManySpans, MaxDepthExceeded
+    |   +-- CircularDependency, PhaseNotFound, NodeNotFound, LoopLimitExceeded
     +-- PipelineError        the pipeline's author's: wiring that cannot work
         +-- UsageError       a command line or a MODULE:ATTR that cannot be followed
 
@@ -13,12 +16,21 @@ reason, raised where the pipeline is written.
 """
 
 __all__ = [
+    "CircularDependency",
     "DecodeError",
     "ExportError",
+    "FlowError",
+    "LoopLimitExceeded",
     "LooseElementError",
+    "MaxDepthExceeded",
+    "NodeNotFound",
     "OtlpError",
+    "PhaseNotFound",
     "PipelineError",
     "RefusedError",
+    "TooManySpans",
+    "UnknownSpan",
+    "UnsupportedOperation",
     "UsageError",
     "without_tracebacks",
 ]
@@ -71,6 +83,56 @@ class UsageError(PipelineError):
 
 class LooseElementError(OtlpError):
     """An element without a receipt reached a stage of a strict pipeline."""
+
+
+class FlowError(OtlpError):
+    """A flow cannot do what it was told; the message names the operation and what it takes.
+
+    The names below are those of the analysis that `rxotlp.flows` is built after.
+
+    Attributes:
+        operation: what could not be done; None when it is not one operation's fault.
+        path: the labels of the operations around it, the outermost first.
+    """
+
+    def __init__(
+        self, message: str, *, operation: object = None, path: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.path = path
+
+
+class UnsupportedOperation(FlowError):
+    """This flow does not do such an operation."""
+
+
+class UnknownSpan(FlowError):
+    """No open span has this id: it never was one, or has ended."""
+
+
+class TooManySpans(FlowError):
+    """As many spans are open as may be."""
+
+
+class MaxDepthExceeded(FlowError):
+    """Operations are nested deeper than they may be."""
+
+
+class CircularDependency(FlowError):
+    """Phases wait for each other."""
+
+
+class PhaseNotFound(FlowError):
+    """A phase depends on one that does not exist."""
+
+
+class NodeNotFound(FlowError):
+    """An edge leads to a node that does not exist."""
+
+
+class LoopLimitExceeded(FlowError):
+    """A loop went round as often as it may."""
 
 
 def without_tracebacks(error: Exception) -> Exception:

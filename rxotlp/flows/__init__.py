@@ -1,0 +1,57 @@
+"""Operations, and flows that execute them: control, execution and data.
+
+Executing operations makes real OTLP, on the flow's own `telemetry` stream, so a program
+turns any stream of events into traces and metrics without an SDK.
+"""
+
+from rxotlp.flows.context import ExecutionContext, TraceContext
+from rxotlp.flows.control import AsyncControlFlow, SyncControlFlow
+from rxotlp.flows.events import ControlEvent, EventKind
+from rxotlp.flows.operations import (
+    AddSpan,
+    BatchProcessing,
+    Call,
+    ComplexTrace,
+    EndTrace,
+    HighLatency,
+    Metric,
+    MetricKind,
+    NestedTrace,
+    NonBlocking,
+    Operation,
+    RecordMetric,
+    RecursiveMetric,
+    SpanKind,
+    SpanStatus,
+    StartTrace,
+)
+from rxotlp.flows.results import ExecutionResult
+from rxotlp.flows.state import ControlState, Statistics
+
+__all__ = [
+    "AddSpan",
+    "AsyncControlFlow",
+    "BatchProcessing",
+    "Call",
+    "ComplexTrace",
+    "ControlEvent",
+    "ControlState",
+    "EndTrace",
+    "EventKind",
+    "ExecutionContext",
+    "ExecutionResult",
+    "HighLatency",
+    "Metric",
+    "MetricKind",
+    "NestedTrace",
+    "NonBlocking",
+    "Operation",
+    "RecordMetric",
+    "RecursiveMetric",
+    "SpanKind",
+    "SpanStatus",
+    "StartTrace",
+    "Statistics",
+    "SyncControlFlow",
+    "TraceContext",
+]

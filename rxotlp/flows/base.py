@@ -1,0 +1,157 @@
+"""What every flow of operations has in common.
+
+flow.execute(operation)          for those who can wait, in any thread but the flow's own
+await flow.aexecute(operation)   for those who await, on any loop
+flow.begin(operation, done)      for those who are told
+ops.execute(flow)                for a stream of operations
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from rxotlp.errors import PipelineError, UnsupportedOperation
+from rxotlp.flows._execution import Done, Handle
+from rxotlp.flows._telemetry import Telemetry
+from rxotlp.flows.context import ExecutionContext
+from rxotlp.flows.events import ControlEvent, EventKind, Events
+from rxotlp.flows.operations import Operation
+from rxotlp.flows.results import ExecutionResult
+from rxotlp.flows.state import ControlState, Statistics
+from rxotlp.schedulers import SerialScheduler, VirtualScheduler
+
+__all__ = ["Flow"]
+
+
+class Flow(ABC):
+    """Executes operations.
+
+    Args:
+        state: what they work on; one of the flow's own without.
+        scheduler: whose turn they take; the state's without.
+
+    Attributes:
+        state: as given or made.
+        scheduler: likewise.
+    """
+
+    def __init__(
+        self, *, state: ControlState | None = None, scheduler: SerialScheduler | None = None
+    ) -> None:
+        name = type(self).__name__
+        if state is not None and not isinstance(state, ControlState):
+            raise TypeError(f"{name}(state={state!r}): expected a ControlState")
+        if scheduler is not None and not isinstance(scheduler, SerialScheduler):
+            raise TypeError(
+                f"{name}(scheduler={scheduler!r}): expected a scheduler of rxotlp.schedulers"
+            )
+        self.state = ControlState(scheduler=scheduler) if state is None else state
+        self.scheduler = self.state.scheduler if scheduler is None else scheduler
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """The OTLP that operations make, as a stream of `TelemetryData`."""
+        return self.state.telemetry
+
+    @property
+    def events(self) -> Events:
+        """What happens to operations, as a bounded stream."""
+        return self.state.events
+
+    def statistics(self) -> Statistics:
+        """Counters of the flow's state."""
+        return self.state.statistics()
+
+    def complete(self) -> None:
+        """End what is open and let all telemetry leave; the flow may be used on."""
+        self.state.complete()
+
+    # -- executing ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def begin(
+        self,
+        operation: Operation,
+        done: Done | None = None,
+        *,
+        context: ExecutionContext | None = None,
+    ) -> Handle:
+        """Start executing, and return without waiting.
+
+        Args:
+            done: called once with (result, None) or (None, error), in the scheduler's turn;
+                by a SyncControlFlow in this thread, before `begin` returns.
+            context: to execute in; one of its own without.
+
+        Returns:
+            A handle that cancels it.
+        """
+
+    def execute(
+        self, operation: Operation, *, context: ExecutionContext | None = None
+    ) -> ExecutionResult:
+        """Execute, and wait for the result.
+
+        Raises:
+            PipelineError: called where waiting would wait for itself.
+            FlowError: see its kinds; and whatever a `Call`'s function raises.
+        """
+        self._check_may_wait("execute", "await flow.aexecute(operation)")
+        future = self.begin(operation, context=context).future
+        if isinstance(self.scheduler, VirtualScheduler):
+            self.scheduler.wait_for(future.done)
+        return future.result()
+
+    async def aexecute(
+        self, operation: Operation, *, context: ExecutionContext | None = None
+    ) -> ExecutionResult:
+        """Execute, and await the result; cancelling the task cancels the execution."""
+        handle = self.begin(operation, context=context)
+        try:
+            return await asyncio.wrap_future(handle.future)
+        except asyncio.CancelledError:
+            handle.cancel()
+            raise
+
+    # -- for subclasses ------------------------------------------------------------------------
+
+    def _context(
+        self, given: ExecutionContext | None, attributes: Mapping[str, Any] | None = None
+    ) -> ExecutionContext:
+        return self.state.new_context(attributes) if given is None else given
+
+    def _check(self, operation: object) -> None:
+        if not isinstance(operation, Operation):
+            raise UnsupportedOperation(
+                f"{type(self).__name__}: expected an operation of rxotlp.flows, got {operation!r}",
+                operation=operation,
+            )
+
+    def _check_may_wait(self, call: str, way_out: str) -> None:
+        scheduler = self.scheduler
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if scheduler.running_here or (here is not None and here is scheduler.loop):
+            raise PipelineError(
+                f"{type(self).__name__}.{call}() on the thread that runs its actions would wait "
+                f"for itself; use `{way_out}`, or ops.execute(flow) in a stream"
+            )
+
+    def _observe(
+        self,
+        kind: EventKind,
+        operation: Operation,
+        context: ExecutionContext,
+        result: ExecutionResult | None,
+        error: BaseException | None,
+    ) -> None:
+        events = self.state.events
+        if events.observed:
+            now = self.state.scheduler.timestamp_ns()
+            events.put(ControlEvent(kind, operation, context, now, result, error))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self.scheduler!r}>"
