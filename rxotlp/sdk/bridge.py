@@ -18,10 +18,11 @@ from rxotlp.operators._shell import Operator
 from rxotlp.operators.export import Exporter, export
 from rxotlp.pipeline import Pipeline
 from rxotlp.schedulers import SyncScheduler, forks
-from rxotlp.sdk.buffer import WINDOW, Buffer
+from rxotlp.sdk.buffer import Buffer
 from rxotlp.sdk.encoding import Encoding
 from rxotlp.sdk.intake import Statistics
 from rxotlp.sdk.settings import Limits, default_exporter
+from rxotlp.sdk.stock import WINDOW
 
 __all__ = ["Bridge", "Bridged"]
 
@@ -114,9 +115,7 @@ class Bridge:
         if self.buffer.connected:
             self.pipeline.stop(drain_timeout=left() / 2)
         self.scheduler.close(timeout=left())
-        lost = self.buffer.abandon()
-        if lost:
-            logger.error("sdk: %d items given up: shutdown's time has passed", lost)
+        self.buffer.abandon()
 
 
 class Bridged:
@@ -127,6 +126,7 @@ class Bridged:
     @property
     def books(self) -> Books:
         """The books of the stream; what was dropped is booked at the stage `sdk`."""
+        self._bridge.buffer.book_late()
         return self._bridge.pipeline.books
 
     def statistics(self) -> Statistics:

@@ -14,9 +14,7 @@ newest are dropped: what is under way could not be taken back.
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 from reactivex import abc
@@ -26,37 +24,25 @@ from rxotlp._core.outcomes import Kind, Outcome, failed
 from rxotlp.admission import Admission, Credit
 from rxotlp.data import TelemetryData
 from rxotlp.errors import PipelineError
-from rxotlp.exporters.quiet import untraced
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import SyncScheduler
 from rxotlp.sdk.encoding import Encoding
-from rxotlp.sdk.intake import Intake, exporting
+from rxotlp.sdk.intake import Intake, unfed
+from rxotlp.sdk.reports import Reports
 from rxotlp.sdk.settings import Limits
+from rxotlp.sdk.stock import WINDOW, Batch, Stock
 from rxotlp.sources.base import STOPPED, Source, State
 
 __all__ = ["Buffer"]
 
-WINDOW = 8  # batches under way at once; as many as `ops.export` sends
 FIRST_REST = 0.5  # seconds after a failure; doubled with each that follows
 AGAIN = 0.05  # seconds until a flush hurries the caller's batches again
 LONGEST_REST = 30.0  # seconds, unless the backend asks for more
 
-# There is no bound in bytes; the gate is there because holders let go when somebody waits.
+# `Stock` bounds the bytes; the gate is there because holders let go when somebody waits.
 _ANY_SIZE = 1 << 62
 
 logger = logging.getLogger("rxotlp")
-
-
-class _Entry:
-    """A batch on its way; its data is detached and stays until the outcome is final."""
-
-    __slots__ = ("attempts", "data", "first", "items")
-
-    def __init__(self, data: TelemetryData, first: int, items: int) -> None:
-        self.data = data
-        self.first = first  # items accepted before its own
-        self.items = items
-        self.attempts = 0
 
 
 class _Flush:
@@ -96,15 +82,16 @@ class Buffer(Source):
             limits.max_export_batch_size,
             on_first=partial(self.call, self._arm),
             on_full=partial(self.call, self._full),
-            on_overflow=partial(self.call, self._report_full),
+            on_overflow=self._overflow,
         )
+        self._stock = Stock(limits)
+        self._reports = Reports(self.intake, encoding.signal, limits)
         self._begun = False
         self._broken = False
+        self._over = False
         self._final = False  # what fails now is given up
         self._taken = 0
         self._ripe = 0  # records at the queue's head that need not wait for more
-        self._entries: dict[int, _Entry] = {}
-        self._again: deque[_Entry] = deque()
         self._under_way = 0
         self._failures = 0
         self._resting = False
@@ -139,34 +126,42 @@ class Buffer(Source):
         self.call(partial(self._forget, flush))
         return False
 
-    def abandon(self) -> int:
-        """The scheduler is closed: give up what is left. Returns how many items that were."""
-        waiting = sum(map(self._encoding.items, self.intake.queue.copy()))
-        left = self.intake.give_up()
-        self._again.clear()
-        self._entries.clear()
-        if self._stage is not None:
-            self._book_dropped()
-            self._stage.book.received += waiting  # they never came as far as the stream
-            self._stage.book.dropped += waiting
-        return left
+    def abandon(self) -> None:
+        """The scheduler is closed: give up what is left, and say what became of everything."""
+        self._over = True
+        self.intake.give_up()
+        self._stock.clear()
+        self.book_late()
+        self._reports.end()
+
+    def book_late(self) -> None:
+        """Book what never came as far as the stream, as it has ended."""
+        if self._stage is not None and self._over:
+            late = self.intake.statistics().received - self._stage.book.received
+            self._stage.book.received += late
+            self._stage.book.dropped += late
 
     @property
     def connected(self) -> bool:
         """Whether its stream was started."""
         return self.state is not State.NEW
 
-    def call(self, action: Callable[[], object]) -> None:
-        """Run `action` in the turn."""
+    def call(self, action: Callable[[], object]) -> bool:
+        """Run `action` in the turn. False after the end: what is held then is given up."""
         try:
             self._own.post(partial(self._run, action))
         except PipelineError:
-            logger.debug("%s: after the end; what is in the buffer is given up", self.name)
+            return False
+        return True
+
+    def _overflow(self) -> None:
+        if not self.call(self._report_full):
+            self._reports.full()
 
     # -- in the turn ---------------------------------------------------------------------------
 
     def _run(self, action: Callable[[], object]) -> None:
-        with _unfed():  # exports, timers and coroutines that start here take it along
+        with unfed():  # exports, timers and coroutines that start here take it along
             if not self._begun:
                 self._begun = True
                 try:
@@ -211,91 +206,93 @@ class Buffer(Source):
         self._pump()
 
     def _pump(self) -> None:
-        """Send what is due, as far as the window and the rest after a failure allow."""
-        while self._under_way < WINDOW and not self._resting:
-            entry = self._again.popleft() if self._again else self._take()
-            if entry is None:
-                break
-            self._under_way += 1
-            entry.attempts += 1
-            self.admission.acquire(entry.data.size, partial(self._granted, entry))
+        """Encode what is due; send of it what the window and a rest after failure allow."""
+        while self._encode():
+            self._send_due()
+        self._send_due()
         if self._flushes:
             self._answer_flushes()
 
-    def _take(self) -> _Entry | None:
-        """Make a batch of the queue's head, if there is one that is due."""
-        while (waiting := len(self.intake.queue)) >= self.intake.batch or (waiting and self._ripe):
-            records = [self.intake.queue.popleft() for _ in range(min(waiting, self.intake.batch))]
-            self._ripe = max(0, self._ripe - len(records))
-            first = self._taken
-            encoded = self._encoding.encode(records)
-            self._taken += encoded.items + encoded.refused
-            if encoded.refused:
-                self.intake.rejected += encoded.refused
-                self.intake.held -= encoded.refused
-                self.book_rejected(encoded.refused)
-            if encoded.items:
-                data = TelemetryData.from_bytes(self._encoding.signal, encoded.payload)
-                entry = self._entries[first] = _Entry(data, first, encoded.items)
-                return entry
-        return None
+    def _encode(self) -> bool:
+        """Make a batch of the queue's head. False when none is due."""
+        queue = self.intake.queue
+        if not queue or (len(queue) < self.intake.batch and not self._ripe):
+            return False
+        records = [queue.popleft() for _ in range(min(len(queue), self.intake.batch))]
+        self._ripe = max(0, self._ripe - len(records))
+        encoded = self._encoding.encode(records)
+        if encoded.items:
+            data = TelemetryData.from_bytes(self._encoding.signal, encoded.payload)
+            batch = Batch(data, self._taken, encoded.items)
+            self._stock.add(batch, len(records))
+            self._make_room()
+        self._taken += encoded.items + encoded.refused
+        if encoded.refused:
+            self.intake.rejected += encoded.refused
+            self.intake.held -= encoded.refused
+            self.book_rejected(encoded.refused)
+        return True
 
-    def _granted(self, entry: _Entry, credit: Credit) -> None:
+    def _make_room(self) -> None:
+        self.intake.room, self.intake.batch = self._stock.room, self._stock.batch
+
+    def _send_due(self) -> None:
+        while self._under_way < WINDOW and not self._resting and (batch := self._stock.next()):
+            self._under_way += 1
+            batch.attempts += 1
+            self.admission.acquire(batch.data.size, partial(self._granted, batch))
+
+    def _granted(self, batch: Batch, credit: Credit) -> None:
         """There is credit, perhaps since another thread released it."""
-        self.call(partial(self._send, entry, credit))
+        self.call(partial(self._send, batch, credit))
 
-    def _send(self, entry: _Entry, credit: Credit) -> None:
+    def _send(self, batch: Batch, credit: Credit) -> None:
         if self.state is not State.OPEN:
             credit.release()
-            self._outcome(entry, failed(STOPPED), 0)
+            self._outcome(batch, failed(STOPPED), 0)
             return
         self.admit(
-            entry.data,
+            batch.data,
             credit=credit,
-            position=entry.first,
-            on_settle=partial(self._settled_entry, entry),
-            again=entry.attempts > 1,
+            position=batch.first,
+            on_settle=partial(self._settled_batch, batch),
+            again=batch.attempts > 1,
         )
 
     def _emit(self, cell: list[TelemetryData], receipt: Receipt, again: bool) -> None:
-        with _unfed():  # posted by `admit`, without a context
+        with unfed():  # posted by `admit`, without a context
             super()._emit(cell, receipt, again)
             self._hurry()
 
-    def _settled_entry(self, entry: _Entry, receipt: Receipt) -> None:
+    def _settled_batch(self, batch: Batch, receipt: Receipt) -> None:
         """In whichever thread settled it."""
         assert receipt.outcome is not None
-        self.call(partial(self._outcome, entry, receipt.outcome, receipt.rejected))
+        self.call(partial(self._outcome, batch, receipt.outcome, receipt.rejected))
 
-    def _outcome(self, entry: _Entry, outcome: Outcome, rejected: int) -> None:
+    def _outcome(self, batch: Batch, outcome: Outcome, rejected: int) -> None:
         self._under_way -= 1
         if outcome.kind is not Kind.FAILED:
-            refused = min(rejected, entry.items)
+            refused = min(rejected, batch.items)
             if refused:
-                logger.warning(
-                    "%s: %d %s refused for good: %s",
-                    *(self.name, refused, self._encoding.signal.names.items, outcome.reason),
-                )
+                self._reports.refused(refused, outcome.reason)
             self.intake.rejected += refused
-            self.intake.succeeded += entry.items - refused
-            self._finished(entry)
+            self.intake.succeeded += batch.items - refused
+            self._finished(batch)
             self._failures = 0
             self._report_room()
         elif self._final:
-            logger.error(
-                "%s: %d %s given up: %s",
-                *(self.name, entry.items, self._encoding.signal.names.items, outcome.reason),
-            )
-            self.intake.given_up += entry.items
-            self._finished(entry)
+            self._reports.given_up(batch.items, outcome.reason)
+            self.intake.given_up += batch.items
+            self._finished(batch)
         else:
-            self._again.append(entry)
+            self._stock.put_back(batch)
             self._rest_after(outcome)
         self._pump()
 
-    def _finished(self, entry: _Entry) -> None:
-        self._entries.pop(entry.first, None)
-        self.intake.held -= entry.items
+    def _finished(self, batch: Batch) -> None:
+        self._stock.finish(batch)
+        self._make_room()
+        self.intake.held -= batch.items
 
     def _rest_after(self, outcome: Outcome) -> None:
         if not self._resting:  # what was under way at the same time fails for the same reason
@@ -303,7 +300,7 @@ class Buffer(Source):
             self._failures += 1
             seconds = min(FIRST_REST * 2.0 ** min(self._failures - 1, 10), LONGEST_REST)
             seconds = max(seconds, outcome.retry_after or 0.0)
-            logger.warning("%s: %s; again in %.1f s", self.name, outcome.reason, seconds)
+            self._reports.rest(self._failures, outcome, seconds)
             self._later(self._rest, seconds, self._rested)
 
     def _rested(self) -> None:
@@ -326,7 +323,7 @@ class Buffer(Source):
             self._flushes.remove(flush)
 
     def _answer_flushes(self) -> None:
-        oldest = min(self._entries, default=self._taken)  # nothing before it is open
+        oldest = self._stock.oldest(self._taken)  # nothing before it is open
         for flush in list(self._flushes):
             if oldest >= flush.target or self._broken:
                 self._flushes.remove(flush)
@@ -342,39 +339,20 @@ class Buffer(Source):
             self.admission.acquire(self.admission.max_bytes, Credit.release)()
             self._later(self._hurrying, AGAIN, self._hurry)
 
-    # -- reporting -----------------------------------------------------------------------------
-
     def _report_full(self) -> None:
         self._book_dropped()
-        logger.warning(
-            "%s: %s; %s that come now are dropped",
-            self.name,
-            "shut down" if self.intake.shut else f"the buffer of {self.intake.max_items} is full",
-            self._encoding.signal.names.items,
-        )
+        self._reports.full()
 
     def _report_room(self) -> None:
-        if self.intake.told and not self.intake.shut:
+        # Half of it, or a busy program that is just too fast would say so with each batch.
+        roomy = self.intake.held * 2 <= self.intake.room
+        if self.intake.told and roomy and not self.intake.shut:
             self.intake.told = False
             self._book_dropped()
-            logger.warning(
-                "%s: there is room again; %d %s were dropped so far",
-                *(self.name, self.intake.dropped, self._encoding.signal.names.items),
-            )
+            self._reports.room()
 
     def _book_dropped(self) -> None:
         if self._stage is not None:
             dropped, self._booked = self.intake.dropped - self._booked, self.intake.dropped
             self._stage.book.received += dropped
             self._stage.book.dropped += dropped
-
-
-@contextmanager
-def _unfed() -> Iterator[None]:
-    """Inside, and in what starts inside, nothing is traced and nothing is taken in."""
-    token = exporting.set(True)
-    try:
-        with untraced():
-            yield
-    finally:
-        exporting.reset(token)

@@ -2,7 +2,8 @@
 
 `offer` takes no lock and waits for nothing, so it may run in a finalizer or a signal
 handler. CPython with the GIL switches threads at calls and backward jumps only, and the
-lines that test and change a count have none between; a `deque` needs no lock either.
+lines that test and change a count have none between; a `deque` needs no lock either. So
+whoever sets `shut` knows that each record is either in the queue by then or dropped.
 
 Each flag says that the worker has been told and has not looked yet. The worker lowers it
 before it looks, and `offer` reads it after the record is there, so no record is forgotten.
@@ -12,11 +13,14 @@ that feeds itself never ends. `exporting` marks their context.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-__all__ = ["Intake", "Statistics", "exporting"]
+from rxotlp.exporters.quiet import untraced
+
+__all__ = ["Intake", "Statistics", "exporting", "unfed"]
 
 exporting: ContextVar[bool] = ContextVar("rxotlp.sdk.exporting", default=False)
 
@@ -42,13 +46,14 @@ class Intake:
     """The application's side of a buffer.
 
     Args:
-        max_items: the bound, in items.
+        room: items that may be held at once.
         batch: records of a full batch.
         on_first: called when a record came into a queue that nobody has an eye on.
         on_full: called when a batch is full.
         on_overflow: called when there is no room, until the worker has lowered `told`.
 
     Attributes:
+        room, batch: as above; the worker changes them when the records are large.
         queue: records that are not in a batch yet.
         accepted: items that were let in.
         held: items whose outcome is not final.
@@ -57,13 +62,13 @@ class Intake:
 
     def __init__(
         self,
-        max_items: int,
+        room: int,
         batch: int,
         on_first: Callable[[], object],
         on_full: Callable[[], object],
         on_overflow: Callable[[], object],
     ) -> None:
-        self.max_items = max_items
+        self.room = room
         self.batch = batch
         self._on_first = on_first
         self._on_full = on_full
@@ -84,7 +89,7 @@ class Intake:
         """Take a record in, from any thread. False when there is no room; never waits."""
         if exporting.get():
             return True
-        if self.shut or self.held + items > self.max_items:
+        if self.shut or self.held + items > self.room:
             self.dropped += items
             if not self.told:
                 self.told = True
@@ -112,3 +117,14 @@ class Intake:
         self.given_up += left
         self.queue.clear()
         return left
+
+
+@contextmanager
+def unfed() -> Iterator[None]:
+    """Inside, and in what starts inside, nothing is traced and nothing is taken in."""
+    token = exporting.set(True)
+    try:
+        with untraced():
+            yield
+    finally:
+        exporting.reset(token)

@@ -45,6 +45,7 @@ class _Outlet(Bridged):
         operators: Sequence[Operator],
         exporter: Exporter | None,
         max_queue_size: int,
+        max_queue_bytes: int | None,
         export_timeout: float | None,
     ) -> None:
         chosen = limits(
@@ -52,6 +53,7 @@ class _Outlet(Bridged):
             _VARIABLES[encoding.signal],
             _SOON,
             max_queue_size=max_queue_size,
+            max_queue_bytes=max_queue_bytes,
             max_export_batch_size=min(512, max(1, max_queue_size)),
             schedule_delay=_SOON,
             export_timeout=export_timeout,
@@ -70,6 +72,7 @@ class SpanExporter(_Outlet, sdk_trace.SpanExporter):
         operators: applied in order before the export.
         exporter: see `BatchSpanProcessor`.
         max_queue_size: spans held at once, 1 or more.
+        max_queue_bytes: see `BatchSpanProcessor`.
         export_timeout: seconds for one attempt and for a shutdown.
     """
 
@@ -78,9 +81,12 @@ class SpanExporter(_Outlet, sdk_trace.SpanExporter):
         *operators: Operator,
         exporter: Exporter | None = None,
         max_queue_size: int = 2048,
+        max_queue_bytes: int | None = None,
         export_timeout: float | None = None,
     ) -> None:
-        super().__init__(TRACES, operators, exporter, max_queue_size, export_timeout)
+        super().__init__(
+            TRACES, operators, exporter, max_queue_size, max_queue_bytes, export_timeout
+        )
 
     def export(self, spans: Sequence[ReadableSpan]) -> sdk_trace.SpanExportResult:
         """Take spans in; FAILURE when there was not room for all."""
@@ -107,9 +113,10 @@ class LogExporter(_Outlet, LogRecordExporter):
         *operators: Operator,
         exporter: Exporter | None = None,
         max_queue_size: int = 2048,
+        max_queue_bytes: int | None = None,
         export_timeout: float | None = None,
     ) -> None:
-        super().__init__(LOGS, operators, exporter, max_queue_size, export_timeout)
+        super().__init__(LOGS, operators, exporter, max_queue_size, max_queue_bytes, export_timeout)
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Take log records in; FAILURE when there was not room for all."""
@@ -132,6 +139,7 @@ class MetricExporter(_Outlet, sdk_metrics.MetricExporter):
         operators: applied in order before the export.
         exporter: see `BatchSpanProcessor`.
         max_queue_size: data points held at once; a collection that has more never fits.
+        max_queue_bytes: see `BatchSpanProcessor`.
         export_timeout: seconds for one attempt and for a shutdown.
         preferred_temporality: by kind of instrument; for the others
             OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE decides.
@@ -144,6 +152,7 @@ class MetricExporter(_Outlet, sdk_metrics.MetricExporter):
         *operators: Operator,
         exporter: Exporter | None = None,
         max_queue_size: int = _MAX_POINTS,
+        max_queue_bytes: int | None = None,
         export_timeout: float | None = None,
         preferred_temporality: Mapping[type, sdk_metrics.AggregationTemporality] | None = None,
         preferred_aggregation: Mapping[type, Aggregation] | None = None,
@@ -151,7 +160,9 @@ class MetricExporter(_Outlet, sdk_metrics.MetricExporter):
         sdk_metrics.MetricExporter.__init__(
             self, _temporality(preferred_temporality), _aggregation(preferred_aggregation)
         )
-        _Outlet.__init__(self, METRICS, operators, exporter, max_queue_size, export_timeout)
+        _Outlet.__init__(
+            self, METRICS, operators, exporter, max_queue_size, max_queue_bytes, export_timeout
+        )
 
     def export(
         self,

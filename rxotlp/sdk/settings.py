@@ -32,6 +32,7 @@ from opentelemetry.sdk.metrics.view import (
 
 from rxotlp import exporters
 from rxotlp.data import Signal
+from rxotlp.operators._shell import check_count, check_seconds
 from rxotlp.operators.export import Exporter
 
 __all__ = ["Limits", "default_exporter", "limits", "preferred_aggregation", "preferred_temporality"]
@@ -51,6 +52,8 @@ _IN_DELTA: dict[str, tuple[type, ...]] = {  # metrics exporter specification
     "lowmemory": (Counter, Histogram),
 }
 
+DEFAULT_MAX_BYTES = 64 << 20  # bytes; as much as a receiver has in flight
+
 logger = logging.getLogger("rxotlp")
 
 
@@ -60,12 +63,14 @@ class Limits:
 
     Attributes:
         max_queue_size: items held at once, those under way and to be sent again included.
+        max_queue_bytes: the same, encoded.
         max_export_batch_size: records in one batch.
         schedule_delay: seconds that the first record of a batch waits for others.
         export_timeout: seconds for one attempt, and for a shutdown.
     """
 
     max_queue_size: int
+    max_queue_bytes: int
     max_export_batch_size: int
     schedule_delay: float
     export_timeout: float
@@ -77,6 +82,7 @@ def limits(
     delay: float,
     *,
     max_queue_size: int | None,
+    max_queue_bytes: int | None,
     max_export_batch_size: int | None,
     schedule_delay: float | None,
     export_timeout: float | None,
@@ -85,17 +91,18 @@ def limits(
     """Arguments first, then `prefix`_* of the environment, then the specification's defaults.
 
     Raises:
-        ValueError: an argument, named with its `call`, that is out of its range.
+        ValueError, TypeError: an argument, named with its `call`, out of its range.
     """
     for name, value in (
         ("max_queue_size", max_queue_size),
+        ("max_queue_bytes", max_queue_bytes),
         ("max_export_batch_size", max_export_batch_size),
     ):
-        if value is not None and value < 1:
-            raise ValueError(f"{call}({name}={value}): expected 1 or more")
+        if value is not None:
+            check_count(f"{call}({name}", value, why="nothing could ever be held")
     for name, seconds in (("schedule_delay", schedule_delay), ("export_timeout", export_timeout)):
-        if seconds is not None and not 0 < seconds < math.inf:
-            raise ValueError(f"{call}({name}={seconds}): expected more than 0 seconds")
+        if seconds is not None:
+            check_seconds(f"{call}({name}", seconds, why="nothing is done in no time")
     queue = max_queue_size or int(_number(environ, f"{prefix}_MAX_QUEUE_SIZE", 2048))
     batch = max_export_batch_size or min(
         int(_number(environ, f"{prefix}_MAX_EXPORT_BATCH_SIZE", 512)), queue
@@ -107,6 +114,7 @@ def limits(
         )
     return Limits(
         queue,
+        DEFAULT_MAX_BYTES if max_queue_bytes is None else max_queue_bytes,
         batch,
         schedule_delay or _number(environ, f"{prefix}_SCHEDULE_DELAY", delay * 1000) / 1000,
         export_timeout or _number(environ, f"{prefix}_EXPORT_TIMEOUT", 30_000) / 1000,

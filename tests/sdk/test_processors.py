@@ -397,7 +397,7 @@ def test_log_records_arrive_and_an_export_does_not_feed_itself() -> None:
     [
         ({"max_queue_size": 0}, r"BatchSpanProcessor\(max_queue_size=0\)"),
         ({"max_export_batch_size": -1}, r"max_export_batch_size=-1\): expected 1 or more"),
-        ({"schedule_delay": 0}, r"schedule_delay=0\): expected more than 0 seconds"),
+        ({"schedule_delay": 0}, r"schedule_delay=0\): expected seconds above 0"),
         (
             {"max_queue_size": 10, "max_export_batch_size": 11},
             r"expected at most max_queue_size=10",
