@@ -12,6 +12,7 @@ except ImportError as error:
         "pip install 'rxotlp[sdk]'"
     ) from error
 
+from rxotlp.sdk.handler import LogHandler
 from rxotlp.sdk.intake import Statistics
 from rxotlp.sdk.outlets import LogExporter, MetricExporter, SpanExporter
 from rxotlp.sdk.processors import BatchLogRecordProcessor, BatchSpanProcessor
@@ -22,6 +23,7 @@ __all__ = [
     "BatchSpanProcessor",
     "Instrumentation",
     "LogExporter",
+    "LogHandler",
     "MetricExporter",
     "SpanExporter",
     "Statistics",

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from rxotlp.operators._shell import Operator
 from rxotlp.operators.export import Exporter
+from rxotlp.sdk.handler import LogHandler
 from rxotlp.sdk.outlets import MetricExporter
 from rxotlp.sdk.processors import BatchLogRecordProcessor, BatchSpanProcessor
 
@@ -27,6 +28,8 @@ class Instrumentation:
     spans: BatchSpanProcessor
     metrics: MetricExporter
     logs: BatchLogRecordProcessor
+    handler: LogHandler
+    """Takes what is logged to `loggers`; attached to the root logger unless told otherwise."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Collect metrics and deliver everything; each provider has `timeout_millis`."""
@@ -36,6 +39,7 @@ class Instrumentation:
 
     def shutdown(self) -> None:
         """Deliver everything and stop. The program's end does this by itself."""
+        self.handler.detach()
         self.tracers.shutdown()
         self.meters.shutdown()
         self.loggers.shutdown()
@@ -46,6 +50,7 @@ def instrument(
     exporter: Exporter | None = None,
     resource: Resource | None = None,
     install: bool = True,
+    logging: bool = True,
 ) -> Instrumentation:
     """Set up tracer, meter and logger providers whose telemetry goes through `operators`.
 
@@ -55,8 +60,12 @@ def instrument(
         resource: who is speaking; by default as OTEL_SERVICE_NAME and
             OTEL_RESOURCE_ATTRIBUTES say.
         install: make them the program's own, which OpenTelemetry allows once.
+        logging: with `install`, take in what the program logs with the standard library's
+            `logging`, at the levels set there, besides what happens to it otherwise. rxotlp's
+            own messages are left out.
 
-    Everything is delivered when the interpreter ends.
+    Everything is delivered when the interpreter ends. How often metrics are collected,
+    OTEL_METRIC_EXPORT_INTERVAL says, and the other OTEL_* variables what they say of the SDK.
     """
     resource = Resource.create() if resource is None else resource
     spans = BatchSpanProcessor(*operators, exporter=exporter)
@@ -71,4 +80,7 @@ def instrument(
         trace.set_tracer_provider(tracers)
         metrics.set_meter_provider(meters)
         _logs.set_logger_provider(loggers)
-    return Instrumentation(tracers, meters, loggers, spans, points, logs)
+    handler = LogHandler(loggers)
+    if install and logging and _logs.get_logger_provider() is loggers:
+        handler.attach()
+    return Instrumentation(tracers, meters, loggers, spans, points, logs, handler)

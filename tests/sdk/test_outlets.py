@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -163,6 +164,72 @@ def test_a_program_with_one_line_delivers_all_three_signals_when_it_ends(
     arrived = {data.signal for data in memory.elements}
     assert arrived == {Signal.TRACES, Signal.METRICS, Signal.LOGS}
     assert all(record.attributes.get("marked") for record in memory.records())
+
+
+METERED = """
+import sys, time
+from opentelemetry import metrics
+from rxotlp.sdk import instrument
+
+instrument()
+meter = metrics.get_meter("program")
+visits, seconds = meter.create_counter("visits"), meter.create_histogram("seconds")
+stock = meter.create_observable_counter("stock", [lambda _: [metrics.Observation(7)]])
+for _ in range(3):
+    visits.add(1)
+    seconds.record(0.25)
+    print("added", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize(
+    ("preference", "visits", "stock"),
+    [
+        ("cumulative", "CUMULATIVE", "CUMULATIVE"),
+        ("delta", "DELTA", "DELTA"),
+        ("lowmemory", "DELTA", "CUMULATIVE"),
+    ],
+)
+def test_the_environment_decides_how_often_and_how_metrics_are_sent(
+    preference: str, visits: str, stock: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a real connection: period, temporality and histograms, none of them in the code."""
+    memory = exporters.Memory()
+    with Pipeline(sources.otlp(grpc=None, http="127.0.0.1:0").pipe(ops.export(memory))) as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{receiver.addresses['http']}")
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")  # milliseconds
+        monkeypatch.setenv(TEMPORALITY, preference)
+        monkeypatch.setenv(HISTOGRAMS, "base2_exponential_bucket_histogram")
+        with subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", METERED],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as program:
+            assert program.stdin is not None
+            assert program.stdout is not None
+            for _ in range(3):
+                assert program.stdout.readline() == "added\n"
+                seen = len(memory.elements)
+                deadline = time.monotonic() + 60
+                while len(memory.elements) <= seen + 1 and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                program.stdin.write("go on\n")
+                program.stdin.flush()
+            assert program.wait(60) == 0
+    points = [(point.metric, point) for point in memory.records()]
+    counted = [point.as_int for metric, point in points if metric.name == "visits"]
+    kinds = {
+        metric.name: metric.sum.aggregation_temporality
+        for metric, _ in points
+        if metric.WhichOneof("data") == "sum"
+    }
+    numbers = {"DELTA": 1, "CUMULATIVE": 2}  # opentelemetry.proto.metrics.v1
+    assert kinds == {"visits": numbers[visits], "stock": numbers[stock]}
+    assert (sum(counted) if visits == "DELTA" else max(counted)) == 3
+    histograms = {metric.WhichOneof("data") for metric, _ in points if metric.name == "seconds"}
+    assert histograms == {"exponential_histogram"}
 
 
 def test_instrument_can_leave_the_programs_providers_alone(backend: Any) -> None:
