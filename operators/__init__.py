@@ -3,6 +3,7 @@
 from rxotlp import operators as ops
 """
 
+from rxotlp.operators._limits import Limit
 from rxotlp.operators.batch import batch
 from rxotlp.operators.broadcast import broadcast
 from rxotlp.operators.chain import chain
@@ -22,6 +23,7 @@ from rxotlp.operators.wire_tap import wire_tap
 
 __all__ = [
     "Delivery",
+    "Limit",
     "Measured",
     "Meter",
     "batch",

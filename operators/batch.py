@@ -13,6 +13,7 @@ from rxotlp._core.batching import Batch, Batcher, Reason
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
+from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, each, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.shares import TAKEN, Share
@@ -25,9 +26,10 @@ DEFAULT_MAX_BYTES = 4 << 20  # bytes; what many gRPC servers accept
 
 def batch(
     *,
-    max_items: int = DEFAULT_MAX_ITEMS,
-    max_bytes: int = DEFAULT_MAX_BYTES,
+    max_items: Limited = DEFAULT_MAX_ITEMS,
+    max_bytes: Limited = DEFAULT_MAX_BYTES,
     max_delay: float = 0.2,
+    max_idle: float | None = None,
     key: Callable[[TelemetryData], Hashable] | None = None,
     metadata: Sequence[str] = (),
     max_keys: int = 1000,
@@ -48,11 +50,21 @@ def batch(
     next batch. A batch also closes when its source's admission runs out of credit, because
     nothing can wait for credit that sits in a batch.
 
+    Both sizes may be an Observable of numbers, or a `Limit` that says what they are until
+    its first value. A batch with more in it than a lowered limit leaves at once, as it is.
+    While a limit is 0 nothing leaves, for whatever reason; when it is above 0 again, all
+    that waited leaves at once. What waits in a pause keeps its credit, so admission bounds
+    it. The books count why batches closed: `pipeline.books["batch"].closed`.
+
     Args:
-        max_items: items (spans, data points, records) a batch holds at most, 1 or more.
-        max_bytes: bytes a batch holds at most, 1 or more; a single larger record leaves
-            alone.
+        max_items: items (spans, data points, records) a batch holds at most, 1 or more, or
+            a `Limit`.
+        max_bytes: bytes a batch holds at most, 1 or more, or a `Limit`; a single larger
+            record leaves alone.
         max_delay: seconds that an element waits at most for others, above 0.
+        max_idle: seconds without a new element after which a batch closes early, above 0 and
+            below `max_delay`; None is never. For senders that wait for their answer before
+            they send more: there is nobody left to wait for.
         key: elements with different keys never share a batch.
         metadata: names of metadata entries; elements in which one of them differs never
             share a batch. Signals never mix.
@@ -63,13 +75,22 @@ def batch(
     Raises:
         ValueError, TypeError: an argument is out of its range.
 
-    On completion and error, open batches leave first. On dispose they fail as `disposed`.
+    On completion and error, open batches leave first, also in a pause, within the last
+    limits above 0. On dispose they fail as `disposed`.
     Order is kept within a key. A `key` that raises rejects its element.
     """
-    check_count("batch(max_items", max_items, why="a batch that holds nothing can never close")
-    check_count("batch(max_bytes", max_bytes, why="a batch that holds nothing can never close")
+    nothing = "a batch that holds nothing can never close"
+    items = check_limit("batch(max_items", max_items, default=DEFAULT_MAX_ITEMS, why=nothing)
+    size = check_limit("batch(max_bytes", max_bytes, default=DEFAULT_MAX_BYTES, why=nothing)
     check_count("batch(max_keys", max_keys, why="every element needs a batch")
     check_seconds("batch(max_delay", max_delay, why="an element must be able to wait for others")
+    if max_idle is not None:
+        check_seconds("batch(max_idle", max_idle, why="a silence takes time")
+        if max_idle >= max_delay:
+            raise ValueError(
+                f"batch(max_idle={max_idle}): expected less than max_delay={max_delay}; "
+                "every batch would close before"
+            )
     if key is not None and not callable(key):
         raise TypeError(f"batch(key={key!r}): expected a function of an element")
     if isinstance(metadata, str):
@@ -78,19 +99,31 @@ def batch(
 
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> Shell:
         batcher = Batcher[TelemetryData](
-            max_items=max_items,
-            max_bytes=max_bytes,
+            max_items=DEFAULT_MAX_ITEMS,
+            max_bytes=DEFAULT_MAX_BYTES,
             max_keys=max_keys,
             weigh=_weigh,
             split=_split,
         )
-        return _Batch(observer, turn, name, batcher, max_delay, key, names)
+        batcher.set_limit(max_items=initial(items), max_bytes=initial(size))
+        limits = {"max_items": items, "max_bytes": size}
+        return _Batch(observer, turn, name, batcher, limits, max_delay, max_idle, key, names)
 
     return operator(build, scheduler)
 
 
 class _Batch(Shell):
-    __slots__ = ("_admissions", "_batcher", "_key", "_max_delay", "_metadata", "_timers")
+    __slots__ = (
+        "_admissions",
+        "_batcher",
+        "_key",
+        "_limits",
+        "_max_delay",
+        "_max_idle",
+        "_metadata",
+        "_quiet",
+        "_timers",
+    )
 
     def __init__(
         self,
@@ -98,17 +131,22 @@ class _Batch(Shell):
         turn: Turn,
         name: str | None,
         batcher: Batcher[TelemetryData],
+        limits: dict[str, int | Limit],
         max_delay: float,
+        max_idle: float | None,
         key: Callable[[TelemetryData], Hashable] | None,
         metadata: tuple[str, ...],
     ) -> None:
         self._batcher = batcher
         super().__init__("batch", observer, turn, given=name)
         self._max_delay = max_delay
+        self._max_idle = max_idle
         self._key = key
         self._metadata = metadata
         self._timers: dict[Batch[TelemetryData], abc.DisposableBase] = {}
+        self._quiet: dict[Batch[TelemetryData], abc.DisposableBase] = {}  # timers of max_idle
         self._admissions: set[Admission] = set()
+        self._limits = Followed(self, limits, self._change)
 
     def held(self) -> int:
         return self._batcher.items
@@ -130,8 +168,9 @@ class _Batch(Shell):
             self.reject(data, error)
             return
         share.hold()
+        now = 0.0 if self._max_idle is None else self.turn.seconds()
         try:
-            closed, opened = self._batcher.offer(key, data)
+            closed, opened = self._batcher.offer(key, data, now)
         except DecodeError as error:  # it was too big, and could not be cut
             share.release()
             self.reject(data, error)
@@ -139,11 +178,33 @@ class _Batch(Shell):
         del data
         if opened is not None:
             self._timers[opened] = self.turn.later(self._max_delay, lambda: self._expire(opened))
+            if self._max_idle is not None:
+                self._listen(opened, self._max_idle)
         try:
             self._send(closed)
         finally:
             if not self.disposed:
                 self._watch_admissions(share)
+
+    def _change(self, name: str, limit: int) -> None:
+        """A limit has changed."""
+        paused = self._batcher.paused
+        closed = self._batcher.set_limit(**{name: limit})
+        if paused and not self._batcher.paused:
+            closed += self._resumed(Reason.RESUMED)
+        self._send(closed)
+
+    def _resumed(self, reason: Reason) -> list[Batch[TelemetryData]]:
+        """All that waited for a pause to end, in batches as full as they may be."""
+        closed: list[Batch[TelemetryData]] = []
+        for key, data in self._batcher.parked():
+            try:
+                closed += self._batcher.offer(key, data)[0]
+            except DecodeError as error:
+                assert data._share is not None
+                data._share.release()
+                self.reject(data, error)
+        return closed + self._batcher.flush(reason)
 
     def _watch_admissions(self, share: Share) -> None:
         """Know whose credit the batches hold, and let go when somebody waits for it."""
@@ -168,37 +229,63 @@ class _Batch(Shell):
         if self._batcher.expire(batch):
             self._send([batch])
 
+    def _listen(self, batch: Batch[TelemetryData], seconds: float) -> None:
+        """Look after `seconds` whether nothing was added to it; not a timer an element."""
+        self._quiet[batch] = self.turn.later(seconds, lambda: self._listened(batch))
+
+    def _listened(self, batch: Batch[TelemetryData]) -> None:
+        assert self._max_idle is not None
+        self._quiet.pop(batch, None)
+        left = self._batcher.silent(batch, self.turn.seconds(), self._max_idle)
+        if left:
+            self._listen(batch, left)
+        elif left is not None:
+            self._send([batch])
+
     def _hurry(self) -> None:
         """Somebody waits for credit; runs in any thread."""
         self.turn.post(self._flush_hurried)
 
     def _flush_hurried(self) -> None:
-        self._send(self._batcher.flush(Reason.HURRIED))
+        self._send(self._batcher.flush(Reason.CREDIT))
 
     def _send(self, closed: list[Batch[TelemetryData]]) -> None:
         each(self._send_one, closed)
 
     def _send_one(self, closed: list[Batch[TelemetryData]]) -> None:
         batch = closed.pop()
-        timer = self._timers.pop(batch, None)
-        if timer is not None:
-            timer.dispose()
+        for timers in (self._timers, self._quiet):
+            timer = timers.pop(batch, None)
+            if timer is not None:
+                timer.dispose()
+        assert batch.reason is not None
+        counts = self.book.closed
+        counts[batch.reason.value] = counts.get(batch.reason.value, 0) + 1
         cell = [_join(batch.elements)]
         self.emit(cell)
 
     def finish(self) -> None:
         try:
-            self._send(self._batcher.flush(Reason.ENDED))
+            self._batcher.resume()
+            self._send(self._resumed(Reason.END))
         finally:
             self._leave_admissions()
             self.end()
 
     def discard(self) -> None:
+        self._limits.dispose()
         self._leave_admissions()
-        for timer in self._timers.values():
-            timer.dispose()
-        self._timers.clear()
-        for batch in self._batcher.flush(Reason.ENDED):
+        for timers in (self._timers, self._quiet):
+            for timer in timers.values():
+                timer.dispose()
+            timers.clear()
+        for _, data in self._batcher.parked():
+            share = data._share
+            assert share is not None
+            share.release()
+            self.fail_disposed(share)
+        self._batcher.resume()
+        for batch in self._batcher.flush(Reason.END):
             _release(batch.elements)
             while batch.elements:
                 share = batch.elements.pop()._share

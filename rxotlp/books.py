@@ -12,8 +12,8 @@ writes in its turn. `+=` on a slot has no point at which CPython with the GIL sw
 threads, so a native operator on a thread of its own does not corrupt them either.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from reactivex import Observable
@@ -43,6 +43,10 @@ class Account:
         rejected: what was refused for good.
         failed: what was lost in a way that asks for a resend.
         held: what is here right now.
+        closed: batches, not items, that `batch` has closed, by why: "items", "bytes",
+            "delay", "idle", "credit", "keys", "lowered", "resumed" or "end".
+        limits: the limits that an Observable changes, by argument, as they are now.
+        ignored: values for those limits that were no numbers of 0 or more.
     """
 
     name: str
@@ -55,6 +59,9 @@ class Account:
     rejected: int = 0
     failed: int = 0
     held: int = 0
+    closed: Mapping[str, int] = field(default_factory=dict, hash=False)
+    limits: Mapping[str, int] = field(default_factory=dict, hash=False)
+    ignored: int = 0
 
     @property
     def difference(self) -> int:
@@ -78,11 +85,17 @@ class Account:
 
     def __str__(self) -> str:
         counts = " ".join(
-            f"{field.name}={getattr(self, field.name)}"
-            for field in fields(self)[1:]
-            if getattr(self, field.name)
+            f"{column.name}={_text(value)}"
+            for column in fields(self)[1:]
+            if (value := getattr(self, column.name))
         )
         return f"{self.name}: {counts or 'nothing'}"
+
+
+def _text(value: int | Mapping[str, int]) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return ",".join(f"{name}:{count}" for name, count in value.items())
 
 
 def _nothing() -> int:
@@ -94,6 +107,7 @@ class Book:
 
     __slots__ = (
         "assembly",
+        "closed",
         "created",
         "delivered",
         "dropped",
@@ -105,7 +119,9 @@ class Book:
         "filtered",
         "held",
         "holders",
+        "ignored",
         "leaf",
+        "limits",
         "name",
         "passed",
         "received",
@@ -129,6 +145,10 @@ class Book:
         self.dropped = 0
         self.rejected = 0
         self.failed = 0
+        # Of `batch`, and of stages whose limits change.
+        self.closed: dict[str, int] = {}
+        self.limits: dict[str, int] = {}
+        self.ignored = 0
         # The outgoing edge: what was emitted is `sent`, what the next stages took `passed`.
         self.passed = 0
         self.edge_created = 0
@@ -189,6 +209,9 @@ class Book:
             self.rejected,
             self.failed,
             self.held(),
+            dict(self.closed),
+            dict(self.limits),
+            self.ignored,
         )
 
     @property

@@ -44,7 +44,7 @@ def test_a_batch_that_reaches_its_limit_closes_at_once() -> None:
     """Waiting for the element that overflows would only add latency."""
     closed, opened = batcher(max_items=2).offer("k", (0, 2))
     assert ids(closed) == [[0, 1]]
-    assert closed[0].reason is Reason.FULL
+    assert closed[0].reason is Reason.ITEMS
     assert opened is None
 
 
@@ -85,7 +85,7 @@ def test_a_late_timer_closes_nothing() -> None:
     _, again = decisions.offer("k", (2, 1))
     assert again is not None
     assert decisions.expire(again)
-    assert again.reason is Reason.AGED
+    assert again.reason is Reason.DELAY
 
 
 def test_one_key_too_many_closes_the_oldest_batch() -> None:
@@ -94,7 +94,7 @@ def test_one_key_too_many_closes_the_oldest_batch() -> None:
     decisions.offer("a", (0, 1))
     decisions.offer("b", (1, 1))
     closed, opened = decisions.offer("c", (2, 1))
-    assert [(batch.key, batch.reason) for batch in closed] == [("a", Reason.CROWDED)]
+    assert [(batch.key, batch.reason) for batch in closed] == [("a", Reason.KEYS)]
     assert opened is not None
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_lost_doubled_mixed_or_too_large(
         out += closed
         first += count
         assert decisions.items == sum(batch.items for batch in decisions._open.values())
-    out += decisions.flush(Reason.ENDED)
+    out += decisions.flush(Reason.END)
     assert decisions.items == 0
     for batch in out:
         assert batch.elements
@@ -150,4 +150,4 @@ def test_what_cannot_be_split_takes_no_open_batch_with_it() -> None:
     with pytest.raises(ValueError, match="unreadable"):
         unsplittable.offer("k", 4)
     assert unsplittable.items == 2
-    assert unsplittable.flush(Reason.ENDED) == [opened]
+    assert unsplittable.flush(Reason.END) == [opened]
