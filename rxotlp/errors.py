@@ -7,6 +7,7 @@
     +-- LooseElementError    the pipeline's author's: an element without a receipt, in strict
     +-- FlowError            the author's of an operation, a phase or a node
     |   +-- UnsupportedOperation, UnknownSpan, TooManySpans, MaxDepthExceeded
+    |   +-- ExecutionFailed, GroupsFailed, TooManyWaiting
     |   +-- CircularDependency, PhaseNotFound, NodeNotFound, LoopLimitExceeded
     +-- PipelineError        the pipeline's author's: wiring that cannot work
         +-- UsageError       a command line or a MODULE:ATTR that cannot be followed
@@ -15,11 +16,15 @@ A wrong argument is a plain ValueError or TypeError that names call, value, rang
 reason, raised where the pipeline is written.
 """
 
+from collections.abc import Mapping, Sequence
+
 __all__ = [
     "CircularDependency",
     "DecodeError",
+    "ExecutionFailed",
     "ExportError",
     "FlowError",
+    "GroupsFailed",
     "LoopLimitExceeded",
     "LooseElementError",
     "MaxDepthExceeded",
@@ -29,6 +34,7 @@ __all__ = [
     "PipelineError",
     "RefusedError",
     "TooManySpans",
+    "TooManyWaiting",
     "UnknownSpan",
     "UnsupportedOperation",
     "UsageError",
@@ -117,6 +123,58 @@ class TooManySpans(FlowError):
 
 class MaxDepthExceeded(FlowError):
     """Operations are nested deeper than they may be."""
+
+
+class ExecutionFailed(FlowError):
+    """One of several operations failed; its own error is the `__cause__`.
+
+    Attributes:
+        results: of the operations before it, in order.
+        never_ran: the operations after it.
+        group: the number of its group, from 0; None when there are none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: object,
+        results: tuple[object, ...] = (),
+        never_ran: tuple[object, ...] = (),
+        group: int | None = None,
+        path: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, operation=operation, path=path)
+        self.results = results
+        self.never_ran = never_ran
+        self.group = group
+
+
+class TooManyWaiting(FlowError):
+    """As many operations wait as may."""
+
+
+class GroupsFailed(ExceptionGroup[Exception], FlowError):
+    """Some of several groups failed: each one's error, in the order of the groups.
+
+    Attributes:
+        results: of the groups that did not fail, by their number from 0.
+    """
+
+    def __new__(
+        cls, message: str, errors: Sequence[Exception], results: Mapping[int, object]
+    ) -> "GroupsFailed":
+        return super().__new__(cls, message, errors)
+
+    def __init__(
+        self, message: str, errors: Sequence[Exception], results: Mapping[int, object]
+    ) -> None:
+        FlowError.__init__(self, message)
+        self.results = dict(results)
+
+    def derive(self, errors: Sequence[Exception], /) -> "GroupsFailed":  # type: ignore[override]
+        """For `except*`: the same with some of the errors."""
+        return GroupsFailed(self.message, errors, self.results)
 
 
 class CircularDependency(FlowError):

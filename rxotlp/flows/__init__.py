@@ -7,6 +7,12 @@ turns any stream of events into traces and metrics without an SDK.
 from rxotlp.flows.context import ExecutionContext, TraceContext
 from rxotlp.flows.control import AsyncControlFlow, SyncControlFlow
 from rxotlp.flows.events import ControlEvent, EventKind
+from rxotlp.flows.execution import (
+    ParallelExecutionFlow,
+    RecursiveExecutionFlow,
+    SequentialExecutionFlow,
+)
+from rxotlp.flows.hybrid import HybridControlFlow
 from rxotlp.flows.operations import (
     AddSpan,
     BatchProcessing,
@@ -26,6 +32,7 @@ from rxotlp.flows.operations import (
     StartTrace,
 )
 from rxotlp.flows.results import ExecutionResult
+from rxotlp.flows.routing import FlowRouter, FlowType
 from rxotlp.flows.state import ControlState, Statistics
 
 __all__ = [
@@ -40,14 +47,20 @@ __all__ = [
     "EventKind",
     "ExecutionContext",
     "ExecutionResult",
+    "FlowRouter",
+    "FlowType",
     "HighLatency",
+    "HybridControlFlow",
     "Metric",
     "MetricKind",
     "NestedTrace",
     "NonBlocking",
     "Operation",
+    "ParallelExecutionFlow",
     "RecordMetric",
+    "RecursiveExecutionFlow",
     "RecursiveMetric",
+    "SequentialExecutionFlow",
     "SpanKind",
     "SpanStatus",
     "StartTrace",

@@ -17,7 +17,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from rxotlp.errors import FlowError, MaxDepthExceeded
+from rxotlp.errors import ExecutionFailed, FlowError, MaxDepthExceeded
 from rxotlp.flows import results
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.events import EventKind
@@ -37,7 +37,7 @@ from rxotlp.flows.operations import (
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.state import Performed
 
-__all__ = ["Machine", "Observe", "Step", "in_group", "interpret"]
+__all__ = ["Machine", "Observe", "Step", "in_group", "in_order", "interpret"]
 
 Step = tuple[Operation, ExecutionContext]
 Machine = Generator[Step, Performed, Performed]
@@ -66,14 +66,28 @@ def interpret(
 
 
 def in_group(
+    operations: Iterable[Operation], context: ExecutionContext, observe: Observe
+) -> Machine:
+    """Operations in order, each in the context that the one before it left; a `Group`."""
+    return _run(_follow(operations, context), observe, None)
+
+
+def in_order(
     operations: Iterable[Operation],
     context: ExecutionContext,
     observe: Observe,
     *,
-    max_depth: int | None = None,
+    group: int | None = None,
 ) -> Machine:
-    """Operations in order, each in the context that the one before it left; a `Group`."""
-    return _run(_follow(operations, context), observe, max_depth)
+    """The same; a `Batch`, and an error that says which failed.
+
+    Args:
+        group: which of several groups it is, for the error.
+
+    Raises:
+        ExecutionFailed: thrown out of the machine when one fails.
+    """
+    return _run(_until_one_fails(tuple(operations), context, group), observe, None)
 
 
 def _run(first: Machine, observe: Observe, max_depth: int | None) -> Machine:
@@ -136,8 +150,8 @@ def _level(
     match operation:
         case NestedTrace():
             return _nested(operation, context, max_depth)
-        case ComplexTrace(critical, other):
-            return _grouped((*critical, *other), operation, context)
+        case ComplexTrace():
+            return _complex(operation, context)
         case BatchProcessing(operations):
             return _batch(operations, operation, context)
         case HighLatency(Call()):
@@ -187,11 +201,13 @@ def _child(name: str) -> AddSpan:
     return AddSpan(None, name)
 
 
-def _grouped(
-    operations: Iterable[Operation], whole: Operation, context: ExecutionContext
-) -> Machine:
-    done, after = yield from _in_order(operations, context.inside(whole.label))
-    return Performed(results.Group(done), context.with_trace(after.trace))
+def _complex(operation: ComplexTrace, context: ExecutionContext) -> Machine:
+    first, after = yield from _in_order(operation.critical_parts, context.inside(operation.label))
+    done = list(first)
+    for part in operation.async_parts:  # each as it would be beside the others
+        result, _ = yield part, after
+        done.append(result)
+    return Performed(results.Group(tuple(done)), context.with_trace(after.trace))
 
 
 def _batch(operations: Iterable[Operation], whole: Operation, context: ExecutionContext) -> Machine:
@@ -226,6 +242,31 @@ def _following(operation: Operation, performed: Performed) -> tuple[Operation, .
 
 def _alone(operation: Operation, context: ExecutionContext) -> Machine:
     return (yield operation, context)
+
+
+def _until_one_fails(
+    operations: tuple[Operation, ...], context: ExecutionContext, group: int | None
+) -> Machine:
+    done: list[ExecutionResult] = []
+    for at, operation in enumerate(operations):
+        try:
+            result, context = yield operation, context
+        except Exception as error:
+            rest = operations[at + 1 :]
+            where = "" if group is None else f" of group {group}"
+            left = f"; never ran: {', '.join(one.label for one in rest[:5])}" if rest else ""
+            more = f" and {len(rest) - 5} more" if len(rest) > 5 else ""
+            raise ExecutionFailed(
+                f"{operation.label}, number {at + 1} of {len(operations)}{where}, failed: "
+                f"{error}{left}{more}",
+                operation=operation,
+                results=tuple(done),
+                never_ran=rest,
+                group=group,
+                path=context.path,
+            ) from error
+        done.append(result)
+    return Performed(results.Batch(tuple(done)), context)
 
 
 def _follow(operations: Iterable[Operation], context: ExecutionContext) -> Machine:

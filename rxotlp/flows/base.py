@@ -9,16 +9,18 @@ ops.execute(flow)                for a stream of operations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from rxotlp.errors import PipelineError, UnsupportedOperation
 from rxotlp.flows._execution import Done, Handle
+from rxotlp.flows._operator import Results, as_operator
 from rxotlp.flows._telemetry import Telemetry
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.events import ControlEvent, EventKind, Events
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.state import ControlState, Statistics
+from rxotlp.operators._shell import check_count
 from rxotlp.schedulers import SerialScheduler, VirtualScheduler
 
 __all__ = ["Flow"]
@@ -35,6 +37,8 @@ class Flow(ABC):
         state: as given or made.
         scheduler: likewise.
     """
+
+    _at_once = 1
 
     def __init__(
         self, *, state: ControlState | None = None, scheduler: SerialScheduler | None = None
@@ -98,21 +102,44 @@ class Flow(ABC):
             FlowError: see its kinds; and whatever a `Call`'s function raises.
         """
         self._check_may_wait("execute", "await flow.aexecute(operation)")
-        future = self.begin(operation, context=context).future
-        if isinstance(self.scheduler, VirtualScheduler):
-            self.scheduler.wait_for(future.done)
-        return future.result()
+        return self._wait(self.begin(operation, context=context))
 
     async def aexecute(
         self, operation: Operation, *, context: ExecutionContext | None = None
     ) -> ExecutionResult:
         """Execute, and await the result; cancelling the task cancels the execution."""
-        handle = self.begin(operation, context=context)
-        try:
-            return await asyncio.wrap_future(handle.future)
-        except asyncio.CancelledError:
-            handle.cancel()
-            raise
+        return await self._await(self.begin(operation, context=context))
+
+    def as_operator(
+        self,
+        *,
+        max_concurrent: int | None = None,
+        max_waiting: int = 10_000,
+        on_error: Literal["continue", "stop"] = "continue",
+    ) -> Results:
+        """An operator from operations to results; `ops.execute(flow)` is the same.
+
+        Every operation gives one result. By default one at a time and so in order; with more
+        at once, as they are ready.
+
+        Args:
+            max_concurrent: executions under way at once, 1 or more.
+            max_waiting: operations that wait for their turn; one more is a `Failure`.
+            on_error: "continue" gives a `Failure` for what failed and goes on; "stop" ends
+                the stream with the error.
+
+        On completion and error, what runs and waits is executed first. On dispose, what runs
+        is cancelled and what waits never starts.
+        """
+        call = f"{type(self).__name__}.as_operator"
+        at_once = self._at_once if max_concurrent is None else max_concurrent
+        check_count(f"{call}(max_concurrent", at_once, why="nothing could ever run")
+        check_count(f"{call}(max_waiting", max_waiting, least=0, why="it counts operations")
+        if on_error not in ("continue", "stop"):
+            raise ValueError(f"{call}(on_error={on_error!r}): expected 'continue' or 'stop'")
+        return as_operator(
+            self, max_concurrent=at_once, max_waiting=max_waiting, stop=on_error == "stop"
+        )
 
     # -- for subclasses ------------------------------------------------------------------------
 
@@ -120,6 +147,24 @@ class Flow(ABC):
         self, given: ExecutionContext | None, attributes: Mapping[str, Any] | None = None
     ) -> ExecutionContext:
         return self.state.new_context(attributes) if given is None else given
+
+    def _wait(self, handle: Handle) -> ExecutionResult:
+        future = handle.future
+        scheduler = self.scheduler
+        # There, time is what this thread makes it.
+        if isinstance(scheduler, VirtualScheduler) and not scheduler.wait_for(future.done):
+            raise PipelineError(
+                f"{type(self).__name__}: nothing is left on the virtual clock that could end "
+                "this execution; it waits for something outside"
+            )
+        return future.result()
+
+    async def _await(self, handle: Handle) -> ExecutionResult:
+        try:
+            return await asyncio.wrap_future(handle.future)
+        except asyncio.CancelledError:
+            handle.cancel()
+            raise
 
     def _check(self, operation: object) -> None:
         if not isinstance(operation, Operation):
