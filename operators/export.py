@@ -19,10 +19,13 @@ from rxotlp._core.slots import Entry, Slots
 from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
-from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, describe, operator
+from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
+from rxotlp.operators._shell import Operator, Shell, check_seconds, describe, each, operator
 from rxotlp.operators._turn import Turn
 
 __all__ = ["Delivery", "Exporter", "export"]
+
+DEFAULT_MAX_CONCURRENT = 8
 
 logger = logging.getLogger("rxotlp")
 
@@ -61,7 +64,7 @@ class Delivery:
 def export(
     exporter: Exporter,
     *,
-    max_concurrent: int = 8,
+    max_concurrent: Limited = DEFAULT_MAX_CONCURRENT,
     timeout: float | None = None,
     name: str | None = None,
     scheduler: abc.SchedulerBase | None = None,
@@ -76,7 +79,9 @@ def export(
 
     Args:
         exporter: see `Exporter`. A raise is booked as failed, with its reason.
-        max_concurrent: attempts under way at once, 1 or more.
+        max_concurrent: attempts under way at once, 1 or more; or an Observable of numbers,
+            or a `Limit` that says what it is until the first. Lowering it cancels nothing;
+            while it is 0 nothing is begun.
         timeout: seconds an attempt may take before it is cancelled and booked as failed;
             None leaves it to the exporter. A blocking exporter cannot be cancelled: it runs
             on, and what it reports afterwards is ignored.
@@ -86,21 +91,27 @@ def export(
     Raises:
         ValueError, TypeError: an argument is out of its range.
 
-    On completion and error, what runs and waits is delivered first. On dispose, what runs
-    finishes and is reported, and what waits fails as `disposed`. A delivery holds no
-    telemetry.
+    On completion and error, what runs and waits is delivered first, a pause included; what
+    waits in a pause that nothing can end, because its Observable has, fails as retryable.
+    On dispose, what runs finishes and is reported, and what waits fails as `disposed`, which
+    is how a drain that is out of time ends a pause. A delivery holds no telemetry.
     """
     if not callable(getattr(exporter, "export", None)):
         raise TypeError(
             f"export({exporter!r}): expected an exporter with an `export` method, "
             f"got {type(exporter).__name__}"
         )
-    check_count("export(max_concurrent", max_concurrent, why="nothing could ever be sent")
+    limit = check_limit(
+        "export(max_concurrent",
+        max_concurrent,
+        default=DEFAULT_MAX_CONCURRENT,
+        why="nothing could ever be sent",
+    )
     if timeout is not None:
         check_seconds("export(timeout", timeout, why="an attempt needs time")
 
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> Shell:
-        return _Export(observer, turn, name, exporter, max_concurrent, timeout)
+        return _Export(observer, turn, name, exporter, limit, timeout)
 
     return operator(build, scheduler)
 
@@ -122,7 +133,15 @@ class _Job:
 
 
 class _Export(Shell):
-    __slots__ = ("_blocking", "_complaints", "_exporter", "_holding", "_slots", "_timeout")
+    __slots__ = (
+        "_blocking",
+        "_complaints",
+        "_exporter",
+        "_holding",
+        "_limit",
+        "_slots",
+        "_timeout",
+    )
 
     def __init__(
         self,
@@ -130,7 +149,7 @@ class _Export(Shell):
         turn: Turn,
         name: str | None,
         exporter: Exporter,
-        max_concurrent: int,
+        limit: int | Limit,
         timeout: float | None,
     ) -> None:
         self._holding = 0
@@ -139,10 +158,11 @@ class _Export(Shell):
         self._exporter = exporter
         self._timeout = timeout
         self._blocking = bool(getattr(exporter, "blocking", False))
-        self._slots = Slots[_Job](max_concurrent)
+        self._slots = Slots[_Job](initial(limit))
         self._complaints = Complaints()
         if self.assembly is not None and callable(getattr(exporter, "close", None)):
             self.assembly.add_resource(exporter)  # type: ignore[arg-type]
+        self._limit = Followed(self, {"max_concurrent": limit}, self._change, self._give_up)
 
     def held(self) -> int:
         return self._holding
@@ -163,20 +183,35 @@ class _Export(Shell):
             self._start(self._slots.offer(job))
 
     def _start(self, entries: list[Entry[_Job]]) -> None:
+        """Begin them, and whatever may begin because some of them were over at once."""
+        fault: Exception | None = None
         while entries:
-            entries += self._attempt(entries.pop(0))
+            try:
+                self._attempt(entries.pop(0), entries)
+            except Exception as error:  # an observer's; the others have their turn all the same
+                fault = fault or error
+        if fault is not None:
+            try:
+                raise fault
+            finally:
+                fault = None  # no cycle with this frame, which would need a collection
 
-    def _attempt(self, entry: Entry[_Job]) -> list[Entry[_Job]]:
-        """Begin one attempt. Returns what to start next when it was over at once."""
+    def _attempt(self, entry: Entry[_Job], after: list[Entry[_Job]]) -> None:
+        """Begin one attempt. When it was over at once, `after` gets what may begin then."""
         job = entry.work
         job.started = self.turn.seconds()
+        if self.disposed:  # by the observer of one that began together with this one
+            self._over(entry, DISPOSED, 0, after)
+            return
         if job.claim.withdrawn:
-            return self._over(entry, failed("withdrawn: its sender was told to send again"), 0)
+            self._over(entry, failed("withdrawn: its sender was told to send again"), 0, after)
+            return
         data = job.data._outgoing()
         try:
             job.size = data.size
         except DecodeError as error:  # joined profiles that cannot be read
-            return self._over(entry, rejected(describe(error)), 0)
+            self._over(entry, rejected(describe(error)), 0, after)
+            return
         if data.items != job.items:  # parts were withdrawn; they have been answered
             withdrawn = job.items - data.items
             self._holding -= withdrawn
@@ -189,20 +224,19 @@ class _Export(Shell):
             try:
                 outcome = self._exporter.export(data)
             except Exception as error:
-                return self._over(entry, _failure(error), 1)
+                self._over(entry, _failure(error), 1, after)
+                return
             if not inspect.isawaitable(outcome):
-                return self._over(entry, _checked(outcome), 1)
+                self._over(entry, _checked(outcome), 1, after)
+                return
             job.running = self.turn.run_coroutine(_awaited(outcome), done)
         if self._timeout is not None:
             job.timer = self.turn.later(self._timeout, lambda: self._late(entry))
-        return []
 
     def _done_with(self, entry: Entry[_Job]) -> Any:
         def done(outcome: Any, error: BaseException | None) -> None:
             if not entry.work.reported:
-                self._start(
-                    self._over(entry, _checked(outcome) if error is None else _failure(error), 1)
-                )
+                self._ended_with(entry, _checked(outcome) if error is None else _failure(error))
 
         return done
 
@@ -212,9 +246,18 @@ class _Export(Shell):
             if job.running is not None:
                 job.running.dispose()
             text = f"{self._exporter!r} took longer than {self._timeout} s"
-            self._start(self._over(entry, failed(text), 1))
+            self._ended_with(entry, failed(text))
 
-    def _over(self, entry: Entry[_Job], outcome: Outcome, attempts: int) -> list[Entry[_Job]]:
+    def _ended_with(self, entry: Entry[_Job], outcome: Outcome) -> None:
+        after: list[Entry[_Job]] = []
+        try:
+            self._over(entry, outcome, 1, after)
+        finally:
+            self._start(after)
+
+    def _over(
+        self, entry: Entry[_Job], outcome: Outcome, attempts: int, after: list[Entry[_Job]]
+    ) -> None:
         job = entry.work
         delivery = Delivery(
             job.items, job.size, outcome, attempts, self.turn.seconds() - job.started
@@ -227,10 +270,8 @@ class _Export(Shell):
         try:
             if not self.disposed:
                 self.observer.on_next(delivery)
-        except BaseException:  # whatever the observer makes of this one, the others go on
-            self._start(self._free(entry))
-            raise
-        return self._free(entry)
+        finally:  # whatever the observer makes of this one, the others go on
+            after += self._free(entry)
 
     def _say(self, outcome: Outcome, items: int) -> None:
         """Tell who runs this that a destination is down or refuses, and when it is back."""
@@ -254,11 +295,40 @@ class _Export(Shell):
         if self.disposed:
             self.forget()
 
+    def _change(self, _name: str, limit: int) -> None:
+        self._start(self._slots.set_limit(limit))
+
     def finish(self) -> None:
         if self._slots.idle:
             self.end()
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Fail what waits when the source has ended in a pause that nothing can end."""
+        if (
+            self.disposed
+            or not self._ended
+            or self._slots.max_concurrent
+            or not self._limit.over("max_concurrent")
+        ):
+            return
+        waiting = list(self._slots.take_waiting())
+        try:
+            each(self._paused_for_good, waiting)
+        finally:
+            if waiting and self._slots.idle and not self.disposed:
+                self.end()
+
+    def _paused_for_good(self, jobs: list[_Job]) -> None:
+        job = jobs.pop()
+        outcome = failed(f"{self.book.name}: paused, and nothing can end the pause")
+        self._finish(job, outcome)
+        if not self.disposed:
+            self.observer.on_next(Delivery(job.items, 0, outcome, 0, 0.0))
 
     def discard(self) -> None:
+        self._limit.dispose()
         for job in self._slots.take_waiting():
             self._finish(job, DISPOSED)
 

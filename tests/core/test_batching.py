@@ -151,3 +151,127 @@ def test_what_cannot_be_split_takes_no_open_batch_with_it() -> None:
         unsplittable.offer("k", 4)
     assert unsplittable.items == 2
     assert unsplittable.flush(Reason.END) == [opened]
+
+
+def reasons(batches: list[Batch[Element]]) -> list[Reason | None]:
+    return [batch.reason for batch in batches]
+
+
+def test_a_batch_says_which_limit_closed_it() -> None:
+    """Who tunes a batch must know which of its limits is the one that counts."""
+    decisions = batcher(max_items=5, max_bytes=100)
+    decisions.offer("k", (0, 3))
+    assert reasons(decisions.offer("k", (3, 3))[0]) == [Reason.ITEMS]
+    assert reasons(decisions.offer("k", (6, 2))[0]) == [Reason.ITEMS]
+    assert reasons(decisions.offer("k", (8, 12))[0]) == [Reason.ITEMS] * 2
+    decisions = batcher(max_items=100, max_bytes=5)
+    decisions.offer("k", (0, 3))
+    assert reasons(decisions.offer("k", (3, 3))[0]) == [Reason.BYTES]
+    assert reasons(decisions.offer("k", (6, 2))[0]) == [Reason.BYTES]
+    assert reasons(decisions.offer("k", (8, 12))[0]) == [Reason.BYTES] * 2
+
+
+def test_silence_is_counted_from_the_latest_element() -> None:
+    """One timer a batch is enough: it is told how long to sleep again."""
+    decisions = batcher()
+    _, opened = decisions.offer("k", (0, 1), 10.0)
+    assert opened is not None
+    decisions.offer("k", (1, 1), 11.5)
+    assert decisions.silent(opened, 12.0, 2.0) == 1.5
+    assert decisions.silent(opened, 13.5, 2.0) == 0.0
+    assert opened.reason is Reason.IDLE
+    assert decisions.silent(opened, 20.0, 2.0) is None
+
+
+def test_in_a_pause_nothing_closes_and_what_comes_is_kept_uncut() -> None:
+    """By which limits it will be cut is known only when the pause is over."""
+    decisions = batcher(max_items=5)
+    _, opened = decisions.offer("k", (0, 4), 1.0)
+    assert opened is not None
+    assert decisions.set_limit(max_items=0) == []
+    assert decisions.offer("k", (4, 40)) == ([], None)
+    assert not decisions.expire(opened)
+    assert decisions.silent(opened, 99.0, 1.0) is None
+    assert decisions.flush(Reason.CREDIT) == []
+    assert decisions.items == 44
+    assert ids(decisions.set_limit(max_items=4)) == [[0, 1, 2, 3]]
+    assert list(decisions.parked()) == [("k", (4, 40))]
+    assert decisions.items == 0
+
+
+def test_two_limits_at_0_are_a_pause_until_both_are_above() -> None:
+    """Each limit is its own control loop's."""
+    decisions = batcher()
+    decisions.set_limit(max_items=0, max_bytes=0)
+    decisions.set_limit(max_items=5)
+    assert decisions.paused
+    decisions.set_limit(max_bytes=5)
+    assert not decisions.paused
+
+
+def test_an_end_in_a_pause_goes_by_the_last_limits_above_0() -> None:
+    """What leaves at the end must be no larger than a backend was said to take."""
+    decisions = batcher(max_items=5)
+    decisions.set_limit(max_items=3)
+    decisions.set_limit(max_items=0)
+    decisions.offer("k", (0, 5))
+    decisions.resume()
+    ((key, element),) = decisions.parked()
+    closed, _ = decisions.offer(key, element)
+    assert ids(closed + decisions.flush(Reason.END)) == [[0, 1, 2], [3, 4]]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from("ab"), st.integers(1, 9)),
+            st.tuples(st.just("max_items"), st.integers(0, 6)),
+            st.tuples(st.just("max_bytes"), st.integers(0, 6)),
+        ),
+        max_size=40,
+    )
+)
+def test_limits_that_change_lose_double_mix_and_reorder_nothing(
+    steps: list[tuple[str, int]],
+) -> None:
+    """A control loop may turn its knobs at any moment."""
+    decisions = batcher(6, 6)
+    limits = {"max_items": 6, "max_bytes": 6}
+    offered: dict[str, list[int]] = {"a": [], "b": []}
+    out: list[Batch[Element]] = []
+    first = 0
+
+    def add(key: str, element: Element) -> None:
+        closed, _ = decisions.offer(key, element)
+        for batch in closed:
+            assert batch.items <= min(limits.values())
+        out.extend(closed)
+
+    def resumed(reason: Reason) -> None:
+        for key, element in decisions.parked():
+            add(str(key), element)
+        out.extend(decisions.flush(reason))
+
+    for name, number in steps:
+        if name in offered:
+            offered[name] += range(first, first + number)
+            add(name, (first, number))
+            first += number
+            continue
+        paused = decisions.paused
+        limits[name] = number
+        out += decisions.set_limit(**{name: number})
+        assert decisions.paused == (0 in limits.values())
+        if paused and not decisions.paused:
+            resumed(Reason.RESUMED)
+        held = sum(map(len, offered.values())) - sum(batch.items for batch in out)
+        assert decisions.items == held
+        if not decisions.paused:
+            assert all(batch.items < min(limits.values()) for batch in decisions._open.values())
+    limits = dict.fromkeys(limits, 100)  # the last above 0, whatever they were
+    decisions.resume()
+    resumed(Reason.END)
+    assert decisions.items == 0
+    for key in "ab":
+        sent = [item for part in ids([batch for batch in out if batch.key == key]) for item in part]
+        assert sent == offered[key]
