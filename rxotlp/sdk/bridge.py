@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from multiprocessing import process, util
 from typing import Any
 
 from rxotlp.books import Books
@@ -62,8 +63,19 @@ class Bridge:
         self.exporter = default_exporter(encoding.signal) if exporter is None else exporter
         self.limits = limits
         self._stopped = False
+        self._at_end: util.Finalize | None = None
         self._build()
         forks.watch(self)
+        # A child that multiprocessing forked ends without atexit, but does what is registered
+        # here. The hook for forks is one that runs when the child has forgotten the parent's.
+        util.register_after_fork(self, Bridge._end_with_process)
+        if process.parent_process() is not None:
+            self._end_with_process()
+
+    def _end_with_process(self) -> None:
+        self._at_end = util.Finalize(
+            None, self.shutdown, args=(self.limits.export_timeout,), exitpriority=0
+        )
 
     def _build(self) -> None:
         self._stopping = threading.Lock()
@@ -116,6 +128,8 @@ class Bridge:
             self.pipeline.stop(drain_timeout=left() / 2)
         self.scheduler.close(timeout=left())
         self.buffer.abandon()
+        if self._at_end is not None:
+            self._at_end.cancel()
 
 
 class Bridged:

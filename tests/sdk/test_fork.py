@@ -1,5 +1,6 @@
 """A fork: the parent's spans are the parent's, the child has a bridge that works."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,3 +187,77 @@ def test_an_export_imports_nothing(kind: str, transport: str) -> None:
             check=False,
         )
     assert (done.stdout.split(), done.stderr, done.returncode) == ([], "", 0)
+
+
+WORKERS = """
+import multiprocessing, os, sys, threading
+from opentelemetry.sdk.trace import TracerProvider
+from rxotlp.sdk import BatchSpanProcessor
+
+processor = BatchSpanProcessor(schedule_delay=3600)
+provider = TracerProvider()
+provider.add_span_processor(processor)
+
+def work(name):
+    provider.get_tracer("test").start_span(name).end()
+
+if __name__ == "__main__":
+    how = multiprocessing.get_context(sys.argv[1])
+    work("parent")
+    done = threading.Event()
+    idle = [threading.Thread(target=done.wait) for _ in range(20)]
+    for thread in idle:
+        thread.start()
+    workers = [how.Process(target=work, args=(f"worker {n}",)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    with how.Pool(2) as pool:
+        pool.map(work, [f"pool {n}" for n in range(4)], chunksize=1)
+        pool.close()
+        pool.join()
+    done.set()
+    print([worker.exitcode for worker in workers])
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+def test_workers_of_multiprocessing_deliver_as_they_end(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They end without atexit, and what they had not sent by then would be gone."""
+    memory = exporters.Memory()
+    program = tmp_path / "program.py"
+    program.write_text(WORKERS, encoding="utf-8")
+    with Pipeline(sources.otlp(grpc=None, http="127.0.0.1:0").pipe(ops.export(memory))) as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{receiver.addresses['http']}")
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(program), how],
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+    assert (done.stdout, done.stderr) == ("[0, 0, 0]\n", "")
+    expected = ["parent", *(f"pool {n}" for n in range(4)), *(f"worker {n}" for n in range(3))]
+    assert sorted(record.name for record in memory.records()) == expected
+
+
+def test_a_worker_that_made_its_processor_itself_delivers_too(tmp_path: Path) -> None:
+    """As a worker does that sets itself up after the fork."""
+    memory = exporters.Memory()
+    with Pipeline(sources.otlp(grpc=None, http="127.0.0.1:0").pipe(ops.export(memory))) as receiver:
+        url = f"http://{receiver.addresses['http']}"
+
+        def work() -> None:
+            processor = BatchSpanProcessor(exporter=exporters.OtlpHttp(url), schedule_delay=3600.0)
+            provider = TracerProvider(shutdown_on_exit=False)
+            provider.add_span_processor(processor)
+            provider.get_tracer("test").start_span("of a worker").end()
+
+        worker = multiprocessing.get_context("fork").Process(target=work)
+        worker.start()
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert [record.name for record in memory.records()] == ["of a worker"]
