@@ -113,7 +113,8 @@ class Bridge:
             return False
         try:
             if not self._stopped:
-                self._stopped = self.buffer.intake.shut = True
+                self._stopped = True
+                self.buffer.intake.close()
                 self._stop(deadline, min(_CLOSING, timeout / 4))
             return not self.buffer.given_up
         finally:

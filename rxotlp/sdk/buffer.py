@@ -155,8 +155,8 @@ class Buffer(Source):
         return True
 
     def _overflow(self) -> None:
-        if not self.call(self._report_full):
-            self._reports.full()
+        if not self.call(partial(self._report_full, shut := self.intake.shut)):
+            self._reports.full(shut)
 
     # -- in the turn ---------------------------------------------------------------------------
 
@@ -339,9 +339,9 @@ class Buffer(Source):
             self.admission.acquire(self.admission.max_bytes, Credit.release)()
             self._later(self._hurrying, AGAIN, self._hurry)
 
-    def _report_full(self) -> None:
+    def _report_full(self, shut: bool) -> None:
         self._book_dropped()
-        self._reports.full()
+        self._reports.full(shut)
 
     def _report_room(self) -> None:
         # Half of it, or a busy program that is just too fast would say so with each batch.

@@ -111,6 +111,11 @@ class Intake:
         counts = (self.succeeded, self.rejected, self.dropped, self.given_up, self.held)
         return Statistics(sum(counts), *counts)
 
+    def close(self) -> None:
+        """Let nothing in any more; what comes is one line in the log."""
+        self.shut = True
+        self.told = False
+
     def give_up(self) -> int:
         """Give up whatever is held. Returns how many items that were."""
         left, self.held = self.held, 0

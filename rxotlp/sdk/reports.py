@@ -26,9 +26,9 @@ class Reports:
         self._items = signal.names.items
         self._limits = limits
 
-    def full(self) -> None:
+    def full(self, shut: bool) -> None:
         """From now on something is dropped."""
-        if self._intake.shut:
+        if shut:
             why = "shut down"
         elif self._intake.room < self._limits.max_queue_size:
             why = f"the buffer of {self._limits.max_queue_bytes} bytes is full"
