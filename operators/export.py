@@ -306,19 +306,14 @@ class _Export(Shell):
 
     def _give_up(self) -> None:
         """Fail what waits when the source has ended in a pause that nothing can end."""
-        if (
-            self.disposed
-            or not self._ended
-            or self._slots.max_concurrent
-            or not self._limit.over("max_concurrent")
-        ):
+        if self.disposed or not self._ended or self._slots.max_concurrent:
             return
-        waiting = list(self._slots.take_waiting())
-        try:
-            each(self._paused_for_good, waiting)
-        finally:
-            if waiting and self._slots.idle and not self.disposed:
-                self.end()
+        if self._slots.waiting and self._limit.over("max_concurrent"):
+            try:
+                each(self._paused_for_good, list(self._slots.take_waiting()))
+            finally:
+                if self._slots.idle and not self.disposed:
+                    self.end()
 
     def _paused_for_good(self, jobs: list[_Job]) -> None:
         job = jobs.pop()
