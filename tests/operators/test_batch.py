@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from hypothesis import given
+from hypothesis import strategies as st
 from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
-from rxotlp._core.outcomes import Kind
+from rxotlp._core.outcomes import DELIVERED, Kind, Outcome
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
 from rxotlp.receipt import Receipt
 from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import logs
+from tests.support.logs import ids_of, logs
 
 
 def run(sink: Sink, **options: Any) -> Rig:
@@ -61,6 +63,137 @@ def test_one_too_big_alone_is_split_and_its_rest_opens_the_next_batch() -> None:
     rig.wait(1)
     assert sink.calls == [[1, 2], [3, 4], [5]]
     assert kind(receipt) is Kind.DELIVERED
+    rig.check_books()
+
+
+def test_silence_closes_a_batch_early() -> None:
+    """Senders that wait for their answer send nothing more: there is nobody to wait for."""
+    sink = Sink()
+    rig = run(sink, max_delay=10, max_idle=1)
+    for number in range(4):
+        rig.send([number])
+        rig.wait(0.75)
+    assert sink.calls == []
+    rig.wait(0.249)
+    assert sink.calls == []
+    rig.wait(0.001)
+    assert sink.calls == [[0, 1, 2, 3]]
+    assert rig.clock.statistics().timers == 0
+    assert rig.books["batch"].closed == {"idle": 1}
+    rig.check_books()
+
+
+def test_the_age_of_a_batch_counts_though_it_is_never_silent() -> None:
+    """A steady trickle must not keep its first element for ever."""
+    sink = Sink()
+    rig = run(sink, max_delay=3, max_idle=1)
+    for number in range(8):
+        rig.send([number])
+        rig.wait(0.5)
+    assert sink.calls == [[0, 1, 2, 3, 4, 5]]
+    assert rig.books["batch"].closed == {"delay": 1}
+
+
+def test_each_key_has_a_silence_of_its_own() -> None:
+    """One busy tenant must not make the others wait."""
+    sink = Sink()
+    rig = run(sink, key=lambda data: data.items, max_delay=10, max_idle=1)
+    rig.send([1, 2])
+    for number in range(3, 7):
+        rig.send([number])
+        rig.wait(0.5)
+    assert sink.calls == [[1, 2]]
+
+
+def test_a_disposed_batch_listens_no_longer() -> None:
+    """A timer that outlives its stage keeps it in memory."""
+    sink = Sink()
+    rig = run(sink, max_idle=0.1)
+    rig.send([1])
+    rig.dispose()
+    assert rig.clock.statistics().timers == 0
+    rig.check_books()
+
+
+def test_the_books_say_why_batches_closed() -> None:
+    """Whoever tunes a batch must see which of its limits is the one that counts."""
+    sink = Sink()
+    rig = run(sink, max_items=2, max_bytes=logs([1] * 2).size, max_delay=1, max_keys=1)
+    rig.send([1, 2])
+    rig.send([3])
+    rig.send([4, 5])
+    rig.send([6])
+    rig.wait(1)
+    rig.send([7])
+    rig.end()
+    account = rig.books["batch"]
+    assert account.closed == {"items": 3, "delay": 1, "end": 1}
+    assert "closed=items:3,delay:1,end:1" in str(account)
+    rig.check_books()
+
+
+def test_bytes_close_a_batch_as_items_do() -> None:
+    """4 MiB is what many gRPC servers accept, however few the records."""
+    sink = Sink()
+    rig = run(sink, max_bytes=logs([1]).size * 2)
+    for number in range(1, 4):
+        rig.send([number])
+    assert sink.calls == [[1, 2]]
+    assert rig.books["batch"].closed == {"bytes": 1}
+
+
+def test_one_key_too_many_closes_the_oldest_batch() -> None:
+    """Unbounded keys would be unbounded memory."""
+    sink = Sink()
+    rig = run(sink, key=lambda data: data.items, max_keys=2, max_delay=60)
+    rig.send([1])
+    rig.send([2, 3])
+    assert sink.calls == []
+    rig.send([4, 5, 6])
+    assert sink.calls == [[1]]
+    assert rig.books["batch"].closed == {"keys": 1}
+    rig.end()
+    assert rig.clock.statistics().timers == 0
+    rig.check_books()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from("xy"), st.integers(1, 3)),
+        max_size=20,
+    ),
+    st.integers(1, 6),
+    st.integers(1, 3),
+)
+def test_named_metadata_never_mixes_and_order_is_kept_within_it(
+    elements: list[tuple[str | None, str, int]], max_items: int, max_keys: int
+) -> None:
+    """A tenant's data in another tenant's request would be a leak."""
+    seen: list[tuple[str | None, list[int]]] = []
+
+    def deliver(data: TelemetryData) -> Outcome:
+        seen.append((data.metadata.get("tenant"), ids_of(data)))
+        return DELIVERED
+
+    rig = Rig().run(
+        ops.batch(metadata=["tenant"], max_items=max_items, max_keys=max_keys),
+        ops.export(Sink(deliver)),
+    )
+    sent: dict[str | None, list[int]] = {}
+    first = 0
+    for tenant, other, count in elements:
+        ids = list(range(first, first + count))
+        first += count
+        sent.setdefault(tenant, []).extend(ids)
+        metadata = {"other": other} if tenant is None else {"other": other, "tenant": tenant}
+        rig.feed.admit(logs(ids).replace(metadata=metadata))
+        rig.wait(0)
+    rig.end()
+    got: dict[str | None, list[int]] = {}
+    for tenant, ids in seen:
+        assert len(ids) <= max_items
+        got.setdefault(tenant, []).extend(ids)
+    assert got == sent
     rig.check_books()
 
 
@@ -218,6 +351,8 @@ def test_receipts_of_one_batch_settle_together_and_keep_senders_apart() -> None:
         ({"max_bytes": -1}, r"batch\(max_bytes=-1\): expected 1 or more"),
         ({"max_delay": 0}, r"batch\(max_delay=0\): expected seconds above 0"),
         ({"max_keys": 0}, r"batch\(max_keys=0\)"),
+        ({"max_idle": 0}, r"batch\(max_idle=0\): expected seconds above 0"),
+        ({"max_idle": 0.2}, r"batch\(max_idle=0.2\): expected less than max_delay=0.2"),
         ({"metadata": "tenant"}, "a sequence of names"),
         ({"key": 3}, "a function of an element"),
         ({"max_items": 1.5}, "a whole number"),

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import threading
+import time
 from typing import Any, cast
 
 import pytest
@@ -208,6 +209,21 @@ def test_a_pause_that_nothing_can_end_fails_what_waits_when_the_source_ends(
     assert rig.completed()
     assert [result.attempts for result in rig.results] == [0]
     rig.check_books()
+
+
+def test_a_drain_does_not_wait_for_a_pause_longer_than_it_may() -> None:
+    """Whoever stops a process gets it stopped; the senders are told to send again."""
+    sink, limits = Sink(), Subject[float]()
+    pipeline = Pipeline(
+        from_iterable([logs([1, 2])]).pipe(ops.export(sink, max_concurrent=ops.Limit(limits, 0)))
+    )
+    pipeline.start()
+    while not pipeline.books["export"].held:
+        time.sleep(0.001)
+    report = pipeline.stop(drain_timeout=0.05)
+    assert report.undelivered == 2
+    assert report.unbalanced == []
+    assert not limits.observers
 
 
 def test_many_that_start_at_once_are_all_started_though_an_observer_raises(
