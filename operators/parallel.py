@@ -13,6 +13,7 @@ from reactivex import abc
 from rxotlp._core.outcomes import failed
 from rxotlp._core.slots import Entry, Slots
 from rxotlp.data import TelemetryData
+from rxotlp.operators._priority import Priority, Ranking, ranking
 from rxotlp.operators._shell import Operator, check_count, each, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.operators.chain import (
@@ -39,6 +40,8 @@ def parallel(
     max_concurrent: int = 8,
     ordered: bool = False,
     key: Callable[[TelemetryData], Hashable] | None = None,
+    priority: Priority | None = None,
+    ageing: float = 1.0,
     max_waiting: int | None = None,
     on_error: OnError = "reject",
     name: str | None = None,
@@ -58,7 +61,14 @@ def parallel(
         max_concurrent: how many run at once, 1 or more.
         ordered: results leave in order of arrival. An element keeps its slot until its
             result has left, so finished results cannot pile up.
-        key: elements with equal keys run one at a time, in order.
+        key: elements with equal keys run one at a time, in order of arrival whatever their
+            priorities; one that is important waits for those of its key before it.
+        priority: gives an element's priority, any finite number; the larger starts sooner,
+            equal ones in order of arrival. Called once, when the element arrives. A raise,
+            or what is no number, rejects the element with the reason. Not with `ordered`.
+        ageing: seconds of waiting that weigh as much as 1 of priority, above 0. Under any
+            load, an element is overtaken only by those that come at most `ageing` times the
+            difference of their priorities after it.
         max_waiting: elements that may wait for a slot; one more fails as retryable. None
             leaves the bound to the source's admission.
         on_error: as in `chain`.
@@ -66,7 +76,7 @@ def parallel(
         scheduler: where async functions run and results are emitted.
 
     Raises:
-        ValueError, TypeError: an argument is out of its range.
+        ValueError, TypeError: an argument is out of its range, or `ordered` with `priority`.
 
     On completion and error, what runs and waits is finished first. On dispose, what runs is
     cancelled, and all of it fails as `disposed`. Without `ordered`, results leave as they
@@ -78,17 +88,23 @@ def parallel(
         check_count("parallel(max_waiting", max_waiting, least=0, why="it counts elements")
     if key is not None and not callable(key):
         raise TypeError(f"parallel(key={key!r}): expected a function of an element")
+    ranks = ranking("parallel", priority, ageing)
+    if ordered and priority is not None:
+        raise ValueError(
+            "parallel(ordered=True, priority=...): expected one of them; what leaves in order "
+            "of arrival gains nothing by starting sooner"
+        )
     check_on_error("parallel", on_error)
 
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> _Parallel:
         slots = Slots[Cell](max_concurrent, ordered=ordered)
-        return _Parallel(observer, turn, function, on_error, name, slots, key, max_waiting)
+        return _Parallel(observer, turn, function, on_error, name, slots, key, ranks, max_waiting)
 
     return operator(build, scheduler)
 
 
 class _Parallel(Chain):
-    __slots__ = ("_async", "_key", "_max_waiting", "_running", "_slots")
+    __slots__ = ("_async", "_key", "_max_waiting", "_ranks", "_running", "_slots")
 
     def __init__(
         self,
@@ -99,12 +115,14 @@ class _Parallel(Chain):
         name: str | None,
         slots: Slots[Cell],
         key: Callable[[TelemetryData], Hashable] | None,
+        ranks: Ranking | None,
         max_waiting: int | None,
     ) -> None:
         super().__init__("parallel", observer, turn, (function,), on_error, name)
         self._async = is_async(function)
         self._slots = slots
         self._key = key
+        self._ranks = ranks
         self._max_waiting = max_waiting
         self._running: dict[Entry[Cell], abc.DisposableBase] = {}
 
@@ -127,11 +145,12 @@ class _Parallel(Chain):
             return
         try:
             key = None if self._key is None else self._key(cell[0])
+            rank = 0.0 if self._ranks is None else self._ranks(cell[0], self.turn.seconds())
         except Exception as error:
             self._let_go(cell[0])
             self.reject(cell.pop(), error)
             return
-        self._start(self._slots.offer(cell, key=key))
+        self._start(self._slots.offer(cell, key=key, rank=rank))
 
     def _start(self, entries: list[Entry[Cell]]) -> None:
         for entry in entries:

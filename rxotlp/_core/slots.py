@@ -3,19 +3,21 @@
     offer    an entry arrives; it starts if a slot and its key are free, else it waits
     finish   an entry's work is done; says which results leave and which entries start
 
-Entries start in order of arrival, entries of one key one at a time. With `ordered`,
-results leave in order of arrival too, and an entry keeps its slot until its result has
-left, so a slow one holds at most `max_concurrent - 1` finished results back. That cannot
-lock up: the oldest entry that has not left is running, or waits for an older one of its
-key, or is the next to start.
+Entries start by rank (see `priorities`), by default in order of arrival; entries of one key
+one at a time and in order of arrival, whatever their ranks. With `ordered`, which goes with
+one rank for all, results leave in order of arrival too, and an entry keeps its slot until
+its result has left, so a slow one holds at most `max_concurrent - 1` finished results back.
+That cannot lock up: the oldest entry that has not left is running, or waits for an older one
+of its key, or is the next to start.
 
 No threads, no tasks, no clock: the caller starts what it is told to start.
 """
 
-import heapq
 from collections import deque
 from collections.abc import Hashable, Iterator
 from typing import Any, Generic, TypeVar
+
+from rxotlp._core.priorities import Priorities
 
 __all__ = ["Entry", "Slots"]
 
@@ -31,17 +33,15 @@ class Entry(Generic[T]):
         result: what `finish` was given.
     """
 
-    __slots__ = ("finished", "key", "number", "result", "work")
+    __slots__ = ("finished", "key", "number", "rank", "result", "work")
 
-    def __init__(self, work: T, key: Hashable, number: int) -> None:
+    def __init__(self, work: T, key: Hashable, number: int, rank: float) -> None:
         self.work = work
         self.key = key
         self.number = number
+        self.rank = rank
         self.finished = False
         self.result: Any = None
-
-    def __lt__(self, other: "Entry[T]") -> bool:
-        return self.number < other.number
 
 
 class Slots(Generic[T]):
@@ -59,7 +59,7 @@ class Slots(Generic[T]):
         self.running = 0  # slots in use
         self._ordered = ordered
         self._next = 0
-        self._ready: list[Entry[T]] = []  # a heap: wait for a slot only
+        self._ready: Priorities[Entry[T]] = Priorities()  # wait for a slot only
         self._behind: dict[Hashable, deque[Entry[T]]] = {}  # wait for one of their key
         self._line: deque[Entry[T]] = deque()  # all of them, in order, when ordered
 
@@ -73,9 +73,9 @@ class Slots(Generic[T]):
         """Nothing runs and nothing waits."""
         return not (self.running or self._ready)
 
-    def offer(self, work: T, *, key: Hashable = None) -> list[Entry[T]]:
+    def offer(self, work: T, *, key: Hashable = None, rank: float = 0.0) -> list[Entry[T]]:
         """Add one. Returns the entries to start now (none or one)."""
-        entry = Entry(work, key, self._next)
+        entry = Entry(work, key, self._next, rank)
         self._next += 1
         if self._ordered:
             self._line.append(entry)
@@ -85,7 +85,7 @@ class Slots(Generic[T]):
                 behind.append(entry)
                 return []
             self._behind[key] = deque()
-        heapq.heappush(self._ready, entry)
+        self._ready.add(entry, rank, number=entry.number)
         return self._start()
 
     def finish(self, entry: Entry[T], result: Any) -> tuple[list[Entry[T]], list[Entry[T]]]:
@@ -95,7 +95,8 @@ class Slots(Generic[T]):
         if entry.key is not None:
             behind = self._behind[entry.key]
             if behind:
-                heapq.heappush(self._ready, behind.popleft())
+                following = behind.popleft()
+                self._ready.add(following, following.rank, number=following.number)
             else:
                 del self._behind[entry.key]
         if not self._ordered:
@@ -114,14 +115,14 @@ class Slots(Generic[T]):
 
     def take_waiting(self) -> Iterator[T]:
         """Remove and yield everything that has not started, in order of arrival."""
-        waiting = self._ready + [entry for behind in self._behind.values() for entry in behind]
+        waiting = [*self._ready, *(entry for behind in self._behind.values() for entry in behind)]
         keep = {entry.key for entry in self._ready}
-        self._ready = []
+        self._ready.clear()
         for key in list(self._behind):
             self._behind[key].clear()
             if key in keep:  # its first entry never started
                 del self._behind[key]
-        for entry in sorted(waiting):
+        for entry in sorted(waiting, key=_number):
             if self._ordered:
                 self._line.remove(entry)
             yield entry.work
@@ -137,5 +138,9 @@ class Slots(Generic[T]):
         started: list[Entry[T]] = []
         while self._ready and self.running < self.max_concurrent:
             self.running += 1
-            started.append(heapq.heappop(self._ready))
+            started.append(self._ready.pop())
         return started
+
+
+def _number(entry: Entry[Any]) -> int:
+    return entry.number

@@ -96,3 +96,20 @@ def test_what_waits_can_be_taken_back() -> None:
     assert list(slots.take_waiting()) == ["b", "c"]
     assert works(slots.finish(a, None)[0]) == ["a"]
     assert slots.idle
+
+
+def test_the_lowest_rank_starts_next_and_a_key_keeps_its_order() -> None:
+    """A rank decides among those that may start; a key decides who may."""
+    slots: Slots[str] = Slots(1)
+    (running,) = slots.offer("a1", key="a", rank=5)
+    slots.offer("a2", key="a", rank=1)
+    slots.offer("b", key="b", rank=3)
+    slots.offer("c", rank=2)
+    slots.offer("d", rank=2)
+    order = []
+    while not slots.idle:
+        _left, started = slots.finish(running, None)
+        if started:
+            (running,) = started
+            order.append(running.work)
+    assert order == ["a2", "c", "d", "b"]

@@ -82,6 +82,79 @@ def test_elements_of_one_key_keep_their_order() -> None:
     assert sink.ids == [2, 5, 1]
 
 
+async def one_second(data: TelemetryData) -> TelemetryData:
+    await asyncio.sleep(1)
+    return data
+
+
+def test_the_more_important_starts_sooner_and_equal_ones_in_order() -> None:
+    """What a user looks at now must not wait for last night's backlog."""
+    sink = Sink()
+    rig = run(one_second, sink, max_concurrent=1, priority=lambda data: ids_of(data)[0] // 10)
+    for number in (1, 2, 10, 11, 20, 3):
+        rig.send([number])
+    rig.clock.run()
+    assert sink.ids == [1, 20, 10, 11, 2, 3]
+    rig.check_books()
+
+
+def test_what_is_least_important_runs_under_saturation() -> None:
+    """It is overtaken for as long as was said, however many important ones keep coming."""
+    sink = Sink()
+    rig = run(
+        one_second,
+        sink,
+        max_concurrent=1,
+        priority=lambda data: 0 if ids_of(data) == [0] else 2,
+        ageing=4,
+    )
+    rig.send([100])
+    rig.send([0])
+    for number in range(30):
+        rig.send([101 + number])
+        rig.wait(1)
+    assert sink.ids.index(0) <= 2 * 4 + 1
+    rig.clock.run()
+    rig.check_books()
+
+
+def test_elements_of_one_key_keep_their_order_whatever_their_priorities() -> None:
+    """Importance must not undo what the key is for."""
+    sink = Sink()
+    rig = run(
+        one_second,
+        sink,
+        max_concurrent=1,
+        key=lambda data: ids_of(data)[0] % 2,
+        priority=lambda data: ids_of(data)[0],
+    )
+    for number in (1, 4, 3, 2, 5):
+        rig.send([number])
+    rig.clock.run()
+    assert sink.ids == [1, 4, 3, 5, 2]
+    rig.check_books()
+
+
+@pytest.mark.parametrize(
+    ("priority", "reason"),
+    [
+        (lambda data: data.nothing, "AttributeError"),
+        (lambda data: "urgent", "TypeError: priority 'urgent': expected a number, got str"),
+        (lambda data: float("nan"), "ValueError: priority nan: expected a finite number"),
+    ],
+)
+def test_an_element_without_a_valid_priority_is_rejected(priority: Any, reason: str) -> None:
+    """It never had a place in the line; the others keep theirs."""
+    sink = Sink()
+    rig = run(one_second, sink, priority=lambda data: 0 if ids_of(data) == [2] else priority(data))
+    bad, good = rig.send([1]), rig.send([2])
+    rig.clock.run()
+    assert (kind(bad), kind(good)) == (Kind.REJECTED, Kind.DELIVERED)
+    assert bad.outcome is not None
+    assert reason in bad.outcome.reason
+    rig.check_books()
+
+
 def test_more_than_max_waiting_fail_as_retryable() -> None:
     """Without a bound, waiting is memory."""
     sink = Sink()
@@ -207,6 +280,9 @@ def test_a_second_subscription_has_slots_of_its_own() -> None:
         ({"max_concurrent": 0}, r"parallel\(max_concurrent=0\): expected 1 or more"),
         ({"max_waiting": -1}, r"parallel\(max_waiting=-1\): expected 0 or more"),
         ({"key": 3}, "a function of an element"),
+        ({"priority": 3}, r"parallel\(priority=3\): expected a function of an element"),
+        ({"ageing": 0}, r"parallel\(ageing=0\): expected seconds above 0"),
+        ({"priority": len, "ordered": True}, r"parallel\(ordered=True, priority="),
         ({"on_error": "x"}, r"parallel\(on_error='x'\)"),
     ],
 )
