@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.disposable import Disposable
 
 from rxotlp._core.outcomes import failed
 from rxotlp.data import TelemetryData
@@ -119,9 +119,12 @@ class Branching(Shell):
             self.turn.enter(self.end)
 
     def discard(self) -> None:
-        CompositeDisposable(
-            *(branch.disposable for branch in self.branches if branch.disposable is not None)
-        ).dispose()
+        for branch in self.branches:
+            disposable, branch.disposable = branch.disposable, None
+            branch.closed = True
+            branch.entry = None  # see Shell: native operators in there hold what they hold
+            if disposable is not None:
+                disposable.dispose()
 
 
 def check_branch(call: str, branch: Any) -> None:

@@ -114,6 +114,9 @@ class Shell(Stage):
     def _discard(self) -> None:
         self.discard()
         self.forget()
+        # The books keep this stage, and through its observer they would keep what native
+        # operators behind it hold: a `delay` never empties its queue.
+        self.observer = _NOBODY
 
     def forget(self) -> None:
         """Once disposed: leave a book that several share, unless work of ours still runs."""
@@ -149,6 +152,24 @@ class Shell(Stage):
                 logger.exception("an observer of what %s rejected raised", self.book.name)
         else:
             logger.warning("%s rejected %d items: %s", self.book.name, share.items, reason)
+
+
+class _Nobody(abc.ObserverBase[Any]):
+    """Where a disposed stage emits to: what still comes is lost, not filtered."""
+
+    is_stopped = True
+
+    def on_next(self, value: Any) -> None:
+        """Nobody looks."""
+
+    def on_error(self, error: Exception) -> None:
+        """Nobody minds."""
+
+    def on_completed(self) -> None:
+        """Nobody waits."""
+
+
+_NOBODY = _Nobody()
 
 
 def each(action: Callable[[list[T]], object], things: list[T]) -> None:
