@@ -85,8 +85,11 @@ class Slots(Generic[T]):
                 behind.append(entry)
                 return []
             self._behind[key] = deque()
+        if self.running < self.max_concurrent:  # then nobody waits for a slot
+            self.running += 1
+            return [entry]
         self._ready.add(entry, rank, number=entry.number)
-        return self._start()
+        return []
 
     def finish(self, entry: Entry[T], result: Any) -> tuple[list[Entry[T]], list[Entry[T]]]:
         """Record a result. Returns the entries that leave, in order, and those to start."""
@@ -136,7 +139,7 @@ class Slots(Generic[T]):
 
     def _start(self) -> list[Entry[T]]:
         started: list[Entry[T]] = []
-        while self._ready and self.running < self.max_concurrent:
+        while self.running < self.max_concurrent and self._ready:
             self.running += 1
             started.append(self._ready.pop())
         return started
