@@ -67,15 +67,19 @@ class Branching(Shell):
             self._ended_by(branch, error)
 
         mistakes: list[PipelineError] = []
-        branch.disposable = apply(Observable(enter)).subscribe(
-            self._merge,
-            fail,
-            lambda: self._ended_by(branch, None),
-            scheduler=self.turn.scheduler,
-        )
+        try:
+            branch.disposable = apply(Observable(enter)).subscribe(
+                self._merge,
+                fail,
+                lambda: self._ended_by(branch, None),
+                scheduler=self.turn.scheduler,
+            )
+            if mistakes:
+                raise mistakes[0]
+        except BaseException:
+            self.discard()  # nobody else knows of the branches that are attached already
+            raise
         attaching = False
-        if mistakes:
-            raise mistakes[0]
         return branch
 
     def _merge(self, value: Any) -> None:
@@ -116,7 +120,7 @@ class Branching(Shell):
 
     def _maybe_end(self) -> None:
         if self._ended and not self._open and not self.disposed:
-            self.turn.enter(self.end)
+            self.turn.enter_last(self.end)  # behind what branches gave on other threads
 
     def discard(self) -> None:
         for branch in self.branches:

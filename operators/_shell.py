@@ -81,11 +81,11 @@ class Shell(Stage):
 
     def on_error(self, error: Exception) -> None:
         """The source failed: what is held leaves first."""
-        self.turn.enter(lambda: self._source_ended(error))
+        self.turn.enter_last(lambda: self._source_ended(error))
 
     def on_completed(self) -> None:
         """The source is done: what is held leaves first."""
-        self.turn.enter(lambda: self._source_ended(None))
+        self.turn.enter_last(lambda: self._source_ended(None))
 
     def _source_ended(self, error: Exception | None) -> None:
         """In the turn, so after everything that the source sent before it ended."""

@@ -60,6 +60,17 @@ class Turn:
         else:
             serial.schedule(lambda _scheduler, _state: _no_disposable(action))
 
+    def enter_last(self, action: Callable[[], object]) -> None:
+        """Run `action` in the turn, behind what other threads have entered before.
+
+        For the end of a stream: it may come inside the turn while the last element, which
+        came on another thread, waits to enter.
+        """
+        if self._serial.running_here and not self._serial.statistics().queued:
+            action()
+        else:
+            self._serial.schedule(lambda _scheduler, _state: _no_disposable(action))
+
     @property
     def here(self) -> bool:
         """True when the caller is inside an action, so that a direct call is safe."""
@@ -114,6 +125,12 @@ class _ForeignTurn(Turn):
             finally:
                 self._owner = 0
                 self._turn.release()
+
+    def enter_last(self, action: Callable[[], object]) -> None:
+        if self.here and self._waiting:
+            self._waiting.append(action)  # whoever has the turn, which is us, drains it
+        else:
+            self.enter(action)
 
     def _drain(self) -> None:
         while self._waiting:

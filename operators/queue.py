@@ -10,6 +10,7 @@ In place of reactivex's `observe_on`, whose queue has no bound and falls silent 
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,6 +22,8 @@ from rxotlp._core.outcomes import DELIVERED, DISPOSED, Kind, Outcome, dropped, f
 from rxotlp._core.queueing import POLICIES, Answer, Entry, Line, delay
 from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
+from rxotlp.errors import PipelineError
+from rxotlp.operators._priority import Priority, Ranking, ranking
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.receipt import Receipt
@@ -39,6 +42,8 @@ def queue(
     max_bytes: int = 64 << 20,
     when_full: str = "wait",
     max_out: int | None = None,
+    priority: Priority | None = None,
+    ageing: float = 1.0,
     max_attempts: int = 5,
     backoff: float = 0.5,
     max_backoff: float = 30.0,
@@ -64,6 +69,14 @@ def queue(
         max_out: elements handed over and not settled, at most, 1 or more. None hands over
             as fast as the scheduler takes turns, so `batch` can follow; a number keeps the
             rest here, where "drop_oldest" finds it.
+        priority: gives an element's priority, any finite number; the larger is handed over
+            sooner, and let in sooner from outside; equal ones in order. Called once, where
+            the elements arrive. A raise, or what is no number, rejects the element with the
+            reason. Give `max_out` with it: what is out cannot be overtaken. Who is lost when
+            it is full does not depend on it, and "drop_oldest" does not go with it.
+        ageing: seconds of waiting that weigh as much as 1 of priority, above 0. Under any
+            load, an element is overtaken only by those that come at most `ageing` times the
+            difference of their priorities after it.
         max_attempts: hand-overs of an element before it is dropped, 1 or more. A failed
             element is handed over again as a whole: what others of its parts delivered
             is delivered twice.
@@ -80,7 +93,8 @@ def queue(
 
     An element larger than the whole queue is rejected (dropped by a policy that drops).
     What an open batch behind it holds takes room here: give it room for several batches.
-    Order is kept, but what failed goes behind what waits. On completion and error, all of
+    Order is kept, but what failed goes behind what waits, with `priority` to its place among
+    it. On completion and error, all of
     it is handed over and settled first; what fails afterwards is dropped. On dispose, what
     waits outside fails as `disposed`, and the rest, which was acknowledged, is dropped.
     Books: what comes back to be handed over again is `created`.
@@ -93,6 +107,12 @@ def queue(
         )
     if max_out is not None:
         check_count("queue(max_out", max_out, why="nothing could ever leave")
+    ranks = ranking("queue", priority, ageing)
+    if ranks is not None and when_full == "drop_oldest":
+        raise ValueError(
+            "queue(when_full='drop_oldest', priority=...): expected another policy; "
+            "the oldest may be the most important"
+        )
     check_count("queue(max_attempts", max_attempts, why="the first hand-over is an attempt")
     check_seconds("queue(backoff", backoff, why="a failed element needs a rest")
     check_seconds("queue(max_backoff", max_backoff, why="a failed element needs a rest")
@@ -104,10 +124,14 @@ def queue(
 
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> Shell:
         line = Line[_Job](
-            max_items=max_items, max_bytes=max_bytes, when_full=when_full, max_out=max_out
+            max_items=max_items,
+            max_bytes=max_bytes,
+            when_full=when_full,
+            max_out=max_out,
+            ranked=ranks is not None,
         )
         rests = partial(delay, backoff=backoff, max_backoff=max_backoff)
-        return _Queue(observer, turn, name, line, when_full, max_attempts, rests, linger)
+        return _Queue(observer, turn, name, line, when_full, ranks, max_attempts, rests, linger)
 
     return operator(build, scheduler)
 
@@ -131,6 +155,8 @@ class _Job:
 
 class _Queue(Shell):
     __slots__ = (
+        "_arrived",
+        "_called",
         "_drops",
         "_holding",
         "_line",
@@ -139,6 +165,7 @@ class _Queue(Shell):
         "_over",
         "_patience",
         "_pumping",
+        "_ranks",
         "_rests",
         "_settlements",
     )
@@ -150,13 +177,18 @@ class _Queue(Shell):
         name: str | None,
         line: Line[_Job],
         when_full: str,
+        ranks: Ranking | None,
         max_attempts: int,
         rests: Callable[..., float],
         linger: float,
     ) -> None:
         self._holding = 0  # items that are here or outside; what is out is on the edge
         super().__init__("queue", observer, turn, given=name)
+        # What has arrived, in whichever thread, and is not in the line yet.
+        self._arrived: deque[Entry[_Job]] = deque()
+        self._called = False  # somebody will look at it
         self._line = line
+        self._ranks = ranks
         self._drops = when_full.startswith("drop")
         self._max_attempts = max_attempts
         self._rests = rests
@@ -175,29 +207,57 @@ class _Queue(Shell):
         data = self.take(data)
         share = data._share
         assert share is not None
-        job = _Job(share.claim(), data._with_share(None))
-        entry = Entry(job, share.items, data.size)
+        rank = 0.0
+        if self._ranks is not None:
+            try:
+                rank = self._ranks(data, self.turn.seconds())
+            except Exception as error:
+                del share
+                cell = [data]
+                del data
+                self.reject(cell.pop(), error)
+                return
+        entry = Entry(_Job(share.claim(), data._with_share(None)), share.items, data.size, rank)
         del data, share
         self._holding += entry.items
-        self._hop(lambda: self._add(entry))
+        self._arrived.append(entry)
+        # Never lend a thread that is not in the turn to it: what enters from outside also
+        # runs what is due there, and that is the work that was to be handed over.
+        if self.turn.here:
+            self._arrive()
+        elif not self._called:
+            self._called = True
+            try:
+                self.turn.post(self._arrive)
+            except PipelineError as error:  # its scheduler is closed: nobody will look
+                self._called = False
+                while self._arrived:
+                    self._settle(self._arrived.popleft(), failed(str(error)))
+                raise
 
     def on_error(self, error: Exception) -> None:
-        fault = super().on_error
-        self._hop(lambda: fault(error))
+        self._hop(lambda: self._source_ended(error))
 
     def on_completed(self) -> None:
-        self._hop(super().on_completed)
+        self._hop(lambda: self._source_ended(None))
+
+    def _source_ended(self, error: Exception | None) -> None:
+        self._arrive()  # the end overtakes nothing, whichever thread it comes on
+        super()._source_ended(error)
 
     def _hop(self, action: Callable[[], object]) -> None:
-        """Run `action` in the turn, but never lend it a thread that is not in it.
-
-        What enters a turn from outside also runs what is due there, and that is the work
-        that was to be handed over.
-        """
+        """Run `action` in the turn, in a thread that is in it already."""
         if self.turn.here:
             action()
         else:
             self.turn.post(action)
+
+    def _arrive(self) -> None:
+        """In the turn: everybody who has arrived joins the line."""
+        self._called = False  # first: who comes from now on calls again
+        arrived = self._arrived
+        for _ in range(len(arrived)):  # who comes meanwhile must not keep us for ever
+            self._add(arrived.popleft())
 
     def _add(self, entry: Entry[_Job]) -> None:
         if self.disposed:
@@ -269,7 +329,10 @@ class _Queue(Shell):
         """In whichever thread settled it."""
         outcome = receipt.outcome
         assert outcome is not None
-        self._hop(lambda: self._outcome(entry, outcome))
+        if self.turn.here:
+            self._outcome(entry, outcome)
+        else:
+            self.turn.post(lambda: self._outcome(entry, outcome))
 
     def _outcome(self, entry: Entry[_Job], outcome: Outcome) -> None:
         self._settlements += 1

@@ -19,12 +19,18 @@ When something does not fit, `offer` answers by the policy:
 
 What is larger than the whole queue is TOO_LARGE whatever the policy.
 
+With `ranked`, what is ready goes out by rank (see `priorities`), and what waits outside comes
+in by rank: so the important overtake others outside too, by as much as ageing lets them.
+What rested keeps its rank.
+
 No clock: the caller arms a timer for what rests and calls `due`. No threads: one caller.
 """
 
 import enum
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
+
+from rxotlp._core.priorities import Priorities
 
 __all__ = ["POLICIES", "Answer", "Entry", "Line", "delay"]
 
@@ -50,15 +56,32 @@ class Entry(Generic[T]):
         items: room it takes, in items.
         size: room it takes, in bytes.
         attempts: how often it was out.
+        rank: its place in a ranked line.
     """
 
-    __slots__ = ("attempts", "items", "size", "work")
+    __slots__ = ("attempts", "items", "rank", "size", "work")
 
-    def __init__(self, work: T, items: int, size: int) -> None:
+    def __init__(self, work: T, items: int, size: int, rank: float = 0.0) -> None:
         self.work = work
         self.items = items
         self.size = size
         self.attempts = 0
+        self.rank = rank
+
+
+class _Ranked(Priorities[Entry[T]]):
+    """As much of a deque as a `Line` needs, by rank."""
+
+    __slots__ = ()
+
+    def append(self, entry: Entry[T]) -> None:
+        self.add(entry, entry.rank)
+
+    def popleft(self) -> Entry[T]:
+        return self.pop()
+
+    def __getitem__(self, _at: Literal[0]) -> Entry[T]:
+        return self.first()
 
 
 class Line(Generic[T]):
@@ -69,6 +92,7 @@ class Line(Generic[T]):
         max_bytes: room in bytes, 1 or more.
         when_full: one of `POLICIES`.
         max_out: how many entries may be out at once; None for as many as there are.
+        ranked: by rank instead of in order; not with "drop_oldest".
     """
 
     __slots__ = (
@@ -87,14 +111,20 @@ class Line(Generic[T]):
     )
 
     def __init__(
-        self, *, max_items: int, max_bytes: int, when_full: str, max_out: int | None = None
+        self,
+        *,
+        max_items: int,
+        max_bytes: int,
+        when_full: str,
+        max_out: int | None = None,
+        ranked: bool = False,
     ) -> None:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._when_full = when_full
         self._max_out = max_out
-        self._outside: deque[Entry[T]] = deque()
-        self._ready: deque[Entry[T]] = deque()
+        self._outside: deque[Entry[T]] | _Ranked[T] = _Ranked() if ranked else deque()
+        self._ready: deque[Entry[T]] | _Ranked[T] = _Ranked() if ranked else deque()
         self._resting: dict[Entry[T], None] = {}  # in the order in which they failed
         self.items = self.size = 0  # room taken
         self.here_items = self.here_size = 0  # of that, by what is not out

@@ -88,10 +88,10 @@ class _Executing:
         self._turn.enter(partial(self._arrived, operation))
 
     def on_error(self, error: Exception) -> None:
-        self._turn.enter(partial(self._source_ended, error))
+        self._turn.enter_last(partial(self._source_ended, error))
 
     def on_completed(self) -> None:
-        self._turn.enter(partial(self._source_ended, None))
+        self._turn.enter_last(partial(self._source_ended, None))
 
     def dispose(self) -> None:
         """Cancel what runs; what waits never starts."""

@@ -1,6 +1,8 @@
 """Operators on schedulers that promise nothing, and from many threads at once."""
 
+import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from rxotlp._core.outcomes import DELIVERED, Outcome
 from rxotlp.data import TelemetryData
 from rxotlp.operators._turn import turn_for
 from rxotlp.receipt import Receipt
-from rxotlp.schedulers import SyncScheduler, default_scheduler
+from rxotlp.schedulers import AsyncScheduler, SyncScheduler, default_scheduler
 from tests.support.logs import ids_of, logs
 
 SCHEDULERS: dict[str, Any] = {
@@ -108,3 +110,88 @@ def test_an_action_that_raises_strands_no_other() -> None:
     with pytest.raises(ValueError, match="first"):
         turn.enter(first)
     assert ran.wait(10)
+
+
+STAGES: dict[str, Callable[[Any], Any]] = {
+    "batch": lambda scheduler: ops.batch(max_items=1, scheduler=scheduler),
+    "chain": lambda scheduler: ops.chain(as_it_is, scheduler=scheduler),
+    "parallel": lambda scheduler: ops.parallel(as_it_is, scheduler=scheduler),
+    "queue": lambda scheduler: ops.queue(scheduler=scheduler),
+    "rate_limit": lambda scheduler: ops.rate_limit(1_000_000, scheduler=scheduler),
+    "branches": lambda scheduler: ops.broadcast(
+        ops.parallel(as_it_is, scheduler=scheduler), scheduler=scheduler
+    ),
+}
+
+
+async def as_it_is(data: TelemetryData) -> TelemetryData:
+    return data
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_an_end_inside_the_turn_overtakes_nothing_that_another_thread_sent(
+    name: str, stage: str
+) -> None:
+    """Else the last element meets a stream that is over, though it came before the end."""
+    scheduler = SCHEDULERS[name]()
+    subject: Subject[TelemetryData] = Subject()
+    seen: list[int | str] = []
+    ended = threading.Event()
+
+    def send(number: int) -> None:
+        subject.on_next(Receipt().attach(logs([number])))
+
+    def on_next(data: TelemetryData) -> None:
+        seen.extend(ids_of(data))
+        if seen == [1]:  # in the turn: what another thread sends now has to wait
+            other = threading.Thread(target=send, args=(2,))
+            other.start()
+            other.join()
+            subject.on_completed()
+
+    def on_completed() -> None:
+        seen.append("end")
+        ended.set()
+
+    subject.pipe(STAGES[stage](scheduler)).subscribe(on_next, on_completed=on_completed)
+    send(1)
+    assert ended.wait(60)
+    assert seen == [1, 2, "end"]
+    if isinstance(scheduler, SyncScheduler):
+        scheduler.close()
+    elif isinstance(scheduler, EventLoopScheduler):
+        scheduler.dispose()
+
+
+def test_an_end_inside_the_turn_of_a_loop_overtakes_nothing_either() -> None:
+    """On asyncio what other threads send hops onto the loop, where the end already is."""
+    seen: list[int | str] = []
+
+    async def run() -> None:
+        ended = asyncio.Event()
+        scheduler = AsyncScheduler()
+        subject: Subject[TelemetryData] = Subject()
+
+        def on_completed() -> None:
+            seen.append("end")
+            ended.set()
+
+        def send() -> None:
+            subject.on_next(Receipt(inbox=scheduler.inbox).attach(logs([1])))
+
+        def action() -> None:
+            other = threading.Thread(target=send)
+            other.start()
+            other.join()
+            subject.on_completed()
+
+        subject.pipe(ops.parallel(as_it_is, scheduler=scheduler)).subscribe(
+            lambda data: seen.extend(ids_of(data)), on_completed=on_completed
+        )
+        scheduler.post(action)
+        await asyncio.wait_for(ended.wait(), 60)
+        scheduler.close()
+
+    asyncio.run(run())
+    assert seen == [1, "end"]
