@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rxotlp.admission import Credit
     from rxotlp.data import TelemetryData
 
-__all__ = ["Receipt", "default_inbox", "transfer"]
+__all__ = ["Receipt", "default_inbox"]
 
 logger = logging.getLogger("rxotlp")
 
@@ -190,19 +190,6 @@ def _force(root: "shares.Share") -> None:
             family.extend(share.children or ())
     for share in reversed(family):
         share.retire()
-
-
-def transfer(data: "TelemetryData", receipt: Receipt) -> "TelemetryData":
-    """Take responsibility for an element: upstream hears success, `receipt` begins.
-
-    For acknowledgement points (`queue`, `persist`). The element that goes on is the one
-    returned; the caller lets go of `data`.
-    """
-    upstream = data._share
-    made = receipt.attach(data)
-    if upstream is not None:
-        upstream.claim().report(DELIVERED)
-    return made
 
 
 def holders(root: "shares.Share") -> list[str]:

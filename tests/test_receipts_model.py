@@ -26,7 +26,7 @@ from rxotlp._core.inbox import Inbox
 from rxotlp._core.outcomes import DELIVERED, FILTERED, Kind, Outcome, dropped, failed, rejected
 from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
-from rxotlp.receipt import Receipt, transfer
+from rxotlp.receipt import Receipt
 from rxotlp.stage import Stage
 from tests.support.logs import logs
 
@@ -379,7 +379,11 @@ class Receipts(RuleBasedStateMachine):
         node = Node(element.node.items, [], {number})
         receipt = self.admit(number, node)
         element.node.verdicts.append(DELIVERED)
-        data = transfer(element.cell.pop(), receipt)
+        share = element.cell[0]._share
+        assert share is not None
+        claim = share.claim()
+        data = receipt.attach(element.cell.pop())
+        claim.report(DELIVERED)
         element.node.alive = False
         self.drain()
         return self.hand(data, node)

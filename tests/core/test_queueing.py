@@ -107,6 +107,27 @@ def test_no_more_than_max_out_are_out() -> None:
     assert first.attempts == 2
 
 
+def test_a_ranked_line_goes_by_rank_inside_and_outside() -> None:
+    """And in order among equal ranks; what rested keeps its own."""
+    queue: Line[str] = Line(max_items=2, max_bytes=9, when_full="wait", max_out=1, ranked=True)
+    for work, rank in (("a", 3), ("b", 2), ("c", 5), ("d", 4), ("e", 4)):
+        queue.offer(Entry(work, 1, 1, rank))
+    order = []
+    for turn in range(6):
+        out = queue.next()
+        assert out is not None
+        order.append(out.work)
+        if turn == 1:
+            queue.rest(out)
+            queue.due(out)
+        else:
+            queue.leave(out)
+            if queue.outside is not None:
+                assert queue.admit()
+    assert order == ["b", "a", "a", "d", "e", "c"]
+    assert queue.idle
+
+
 @given(
     st.sampled_from(POLICIES),
     st.none() | st.integers(1, 3),

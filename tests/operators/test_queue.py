@@ -1,6 +1,7 @@
 """`queue`: takes responsibility, bounded, and mends what it can."""
 
 import asyncio
+import gc
 import logging
 import threading
 from typing import Any
@@ -12,7 +13,9 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed, rejected
 from rxotlp.data import TelemetryData
+from rxotlp.errors import PipelineError
 from rxotlp.pipeline import Pipeline
+from rxotlp.receipt import Receipt
 from rxotlp.schedulers import SyncScheduler
 from rxotlp.sources.iterable import from_iterable
 from tests.support.feed import Rig, Sink, kind
@@ -358,6 +361,143 @@ def test_it_hands_over_to_another_scheduler() -> None:
         other.close()
 
 
+def tens(data: TelemetryData) -> int:
+    return ids_of(data)[0] // 10
+
+
+def test_the_more_important_leaves_sooner_and_equal_ones_in_order() -> None:
+    """What somebody looks at now must not wait behind a backlog."""
+    slow = Slow()
+    rig = Rig().run(ops.queue(max_out=1, priority=tens, ageing=1000), ops.export(slow))
+    for number in (1, 2, 10, 11, 20, 3):
+        rig.send([number])
+    rig.clock.run()
+    assert slow.ids == [1, 20, 10, 11, 2, 3]
+    rig.check_books()
+
+
+def test_the_least_important_leaves_under_saturation() -> None:
+    """It is overtaken for as long as was said, however many important ones keep coming."""
+    slow = Slow()
+    rig = Rig().run(ops.queue(max_out=1, priority=tens, ageing=15), ops.export(slow))
+    rig.send([20])
+    rig.send([1])
+    for number in range(21, 30):
+        rig.send([number])
+        rig.wait(5)
+    rig.clock.run()
+    # Only those that came within two steps of 15 s after it went first.
+    assert slow.ids == [20, *range(21, 27), 1, 27, 28, 29]
+    rig.check_books()
+
+
+def test_the_more_important_comes_in_sooner_from_outside() -> None:
+    """Else a full queue would undo what the priority is for."""
+    slow = Slow()
+    rig = Rig().run(ops.queue(max_items=1, priority=tens, ageing=1000), ops.export(slow))
+    receipts = {number: rig.send([number]) for number in (1, 2, 10)}
+    rig.wait(10)
+    assert [kind(receipts[number]) for number in (2, 10)] == [None, Kind.DELIVERED]
+    rig.clock.run()
+    assert slow.ids == [1, 10, 2]
+    rig.check_books()
+
+
+def test_what_failed_is_handed_over_again_in_its_own_place() -> None:
+    """A fault of the backend makes nobody less important."""
+    flaky = Flaky(1)
+    rig = Rig().run(
+        ops.queue(max_out=1, priority=tens, ageing=1000, backoff=1),
+        ops.parallel(seconds(3)),
+        ops.export(flaky),
+    )
+    for number in (10, 1, 2, 3):
+        rig.send([number])
+    rig.clock.run()
+    assert flaky.ids == [10, 1, 10, 2, 3]
+    rig.check_books()
+
+
+def seconds(number: float) -> Any:
+    async def takes(data: TelemetryData) -> TelemetryData:
+        await asyncio.sleep(number)
+        return data
+
+    return takes
+
+
+def no_priority(data: TelemetryData) -> Any:
+    number = ids_of(data)[0]
+    if number == 1:
+        raise LookupError("no such class")
+    return "urgent" if number == 2 else number
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (1, "queue: LookupError: no such class"),
+        (2, "queue: TypeError: priority 'urgent': expected a number, got str"),
+    ],
+)
+def test_an_element_without_a_valid_priority_is_rejected(number: int, reason: str) -> None:
+    """Before it is acknowledged, so its sender hears of it."""
+    sink = Sink()
+    rig = Rig().run(ops.queue(priority=no_priority), ops.export(sink))
+    bad, good = rig.send([number]), rig.send([3])
+    assert (kind(bad), kind(good)) == (Kind.REJECTED, Kind.DELIVERED)
+    assert bad.outcome is not None
+    assert bad.outcome.reason == reason
+    assert rig.books["queue"].rejected == 1
+    rig.check_books()
+
+
+def test_what_comes_when_its_scheduler_is_closed_fails_and_says_so() -> None:
+    """It cannot be handed over any more, and must not be held for ever either."""
+    other = SyncScheduler()
+    subject: Any = rx.subject.Subject()
+    subject.pipe(ops.queue(scheduler=other)).subscribe()
+    other.close()
+    receipt = Receipt()
+    with pytest.raises(PipelineError, match="close"):
+        subject.on_next(receipt.attach(logs([1])))
+    gc.collect()
+    assert kind(receipt) is Kind.FAILED
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+def test_many_threads_lose_nothing_and_each_keeps_its_order(ranked: bool) -> None:
+    """A receiver's threads hand over at once, and none of them waits for another."""
+    senders_count, each = 5, 400
+    taken: list[int] = []
+    ended = threading.Event()
+    other = SyncScheduler()
+    subject: Any = rx.subject.Subject()
+    options: dict[str, Any] = {"priority": lambda data: 1} if ranked else {}
+    subject.pipe(ops.queue(scheduler=other, **options)).subscribe(
+        lambda data: taken.extend(ids_of(data)), on_completed=ended.set
+    )
+    receipts = [Receipt() for _ in range(senders_count * each)]
+
+    def send(thread: int) -> None:
+        for number in range(thread * each, (thread + 1) * each):
+            subject.on_next(receipts[number].attach(logs([number])))
+
+    senders = [threading.Thread(target=send, args=(thread,)) for thread in range(senders_count)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(60)
+    subject.on_completed()
+    assert ended.wait(60)
+    other.close()
+    assert sorted(taken) == list(range(senders_count * each))
+    for thread in range(senders_count):
+        mine = [number for number in taken if number // each == thread]
+        assert mine == sorted(mine)
+    assert {kind(receipt) for receipt in receipts} == {Kind.DELIVERED}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -369,6 +509,9 @@ def test_it_hands_over_to_another_scheduler() -> None:
         ({"backoff": 0}, r"queue\(backoff=0\): expected seconds above 0"),
         ({"backoff": 9, "max_backoff": 3}, r"expected backoff=9 or more"),
         ({"linger": -1}, r"queue\(linger=-1\): expected seconds above 0"),
+        ({"priority": "high"}, r"queue\(priority='high'\): expected a function of an element"),
+        ({"ageing": -1}, r"queue\(ageing=-1\): expected seconds above 0"),
+        ({"priority": len, "when_full": "drop_oldest"}, "the oldest may be the most important"),
     ],
 )
 def test_a_wrong_argument_fails_where_the_pipeline_is_written(
