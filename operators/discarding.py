@@ -46,7 +46,8 @@ def discarding(
 
     What the operator removes inside the emission is filtered, as without this. What it
     holds when it ends, raises or is disposed was not discarded on purpose, and fails. What
-    becomes of held elements on completion and error is the operator's own business.
+    becomes of held elements on completion and error is the operator's own business. What it
+    sends counts for the sender there and then; what it sends once more later does not.
     """
     if not isinstance(reason, str):
         raise TypeError(f"discarding({reason!r}): expected a reason, got {type(reason).__name__}")
@@ -112,10 +113,15 @@ class _Leave(Shell):
     __slots__ = ()
 
     def on_next(self, data: TelemetryData) -> None:
-        cell = [self.take(data)]
-        del data
-        share = cell[0]._share
+        data = self.take(data)
+        share = data._share
         assert share is not None
         mark = share.discards
         share.discards = mark.outer if isinstance(mark, _Nested) else None
+        # `debounce` and `sample` refer to what they have sent until another comes. What goes
+        # on is the same data with a share of its own, so no sender waits for them to let go:
+        # once this turn is over, in which it may well be sent again, the copies speak for it.
+        cell = [data._with_share(share.child(share.items))]
+        share.inbox.put(share.retire)
+        del data, share
         self.emit(cell)
