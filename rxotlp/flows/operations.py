@@ -15,7 +15,7 @@ can stand between a span's start and its end.
 
 import enum
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -284,8 +284,8 @@ class ComplexTrace(Operation):
     order too.
     """
 
-    critical_parts: tuple[Operation, ...]
-    async_parts: tuple[Operation, ...] = ()
+    critical_parts: Sequence[Operation]
+    async_parts: Sequence[Operation] = ()
 
     def __post_init__(self) -> None:
         _keep_operations(self, "critical_parts")
@@ -302,7 +302,7 @@ class NestedTrace(Operation):
             of a trace of its own.
     """
 
-    child_operations: tuple[Operation, ...]
+    child_operations: Sequence[Operation]
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -339,7 +339,7 @@ class NonBlocking(Operation):
 class BatchProcessing(Operation):
     """Operations that belong together, done in order."""
 
-    operations: tuple[Operation, ...]
+    operations: Sequence[Operation]
 
     def __post_init__(self) -> None:
         _keep_operations(self, "operations")
