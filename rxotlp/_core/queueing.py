@@ -27,7 +27,7 @@ No clock: the caller arms a timer for what rests and calls `due`. No threads: on
 """
 
 import enum
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Generic, Literal, TypeVar
 
 from rxotlp._core.priorities import Priorities
@@ -125,7 +125,9 @@ class Line(Generic[T]):
         self._max_out = max_out
         self._outside: deque[Entry[T]] | _Ranked[T] = _Ranked() if ranked else deque()
         self._ready: deque[Entry[T]] | _Ranked[T] = _Ranked() if ranked else deque()
-        self._resting: dict[Entry[T], None] = {}  # in the order in which they failed
+        # In the order in which they failed; finding the first of a dict takes as long as what
+        # was before it.
+        self._resting: OrderedDict[Entry[T], None] = OrderedDict()
         self.items = self.size = 0  # room taken
         self.here_items = self.here_size = 0  # of that, by what is not out
         self.out = 0
@@ -227,8 +229,7 @@ class Line(Generic[T]):
 
     def _push_out(self) -> Entry[T]:
         if self._resting:
-            entry = next(iter(self._resting))
-            del self._resting[entry]
+            entry, _ = self._resting.popitem(last=False)
         else:
             entry = self._ready.popleft()
         self.items -= entry.items
