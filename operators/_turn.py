@@ -41,10 +41,11 @@ def turn_for(*schedulers: abc.SchedulerBase | None) -> "Turn":
 class Turn:
     """The turn on a scheduler of ours."""
 
-    __slots__ = ("_serial", "inbox", "scheduler")
+    __slots__ = ("_outside", "_serial", "inbox", "scheduler")
 
     def __init__(self, serial: SerialScheduler) -> None:
         self._serial = serial
+        self._outside = 0  # actions that were entered from outside and have not begun
         self.scheduler: abc.SchedulerBase = serial
         self.inbox: Inbox = serial.inbox
 
@@ -58,15 +59,21 @@ class Turn:
         if serial.running_here:
             action()
         else:
-            serial.schedule(lambda _scheduler, _state: _no_disposable(action))
+            self._outside += 1
+            serial.schedule(lambda _scheduler, _state: self._begin(action))
+
+    def _begin(self, action: Callable[[], object]) -> abc.DisposableBase:
+        self._outside -= 1
+        action()
+        return _NOTHING
 
     def enter_last(self, action: Callable[[], object]) -> None:
-        """Run `action` in the turn, behind what other threads have entered before.
+        """Run `action` in the turn, behind what other threads have entered here before.
 
         For the end of a stream: it may come inside the turn while the last element, which
         came on another thread, waits to enter.
         """
-        if self._serial.running_here and not self._serial.statistics().queued:
+        if self._serial.running_here and not self._outside:
             action()
         else:
             self._serial.schedule(lambda _scheduler, _state: _no_disposable(action))
