@@ -1,0 +1,20 @@
+"""The `rxotlp` command: which commands there are. Each lives in a module of its name.
+
+Whatever goes wrong is one line on stderr; results are all that goes to stdout.
+"""
+
+import typer
+
+from rxotlp.cli.demo import demo
+from rxotlp.cli.run import run
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Reactive stream processing for OpenTelemetry data.",
+)
+for command in (run, demo):
+    app.command()(command)

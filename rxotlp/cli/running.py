@@ -1,0 +1,83 @@
+"""Running a pipeline until its end or a signal, whichever comes first, and draining it."""
+
+import asyncio
+import logging
+import os
+import signal
+from types import FrameType
+
+from rxotlp.pipeline import Pipeline
+
+__all__ = ["main"]
+
+logger = logging.getLogger("rxotlp")
+
+
+def main(pipeline: Pipeline, *, in_threads: bool, drain_timeout: float) -> None:
+    """Run a pipeline to its end or to a signal, drained and stopped when this returns.
+
+    Args:
+        pipeline: not started yet.
+        in_threads: run it on a SyncScheduler beside the loop that waits here.
+        drain_timeout: seconds.
+    """
+    try:
+        import uvloop
+    except ImportError:
+        factory = None  # there is none for Windows
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_run(pipeline, in_threads, drain_timeout))
+
+
+async def _run(pipeline: Pipeline, in_threads: bool, drain_timeout: float) -> None:
+    stop = asyncio.Event()
+    with _Signals(asyncio.get_running_loop(), stop):
+        if in_threads:
+            await asyncio.to_thread(pipeline.start)
+        else:
+            await pipeline.astart()
+        addresses = pipeline.addresses
+        if addresses:
+            logger.info(
+                "listening on %s", " ".join(f"{name}={at}" for name, at in addresses.items())
+            )
+        ended = asyncio.create_task(pipeline.await_end())
+        asked = asyncio.create_task(stop.wait())
+        await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            logger.info("stopping: draining for up to %g s", drain_timeout)
+        for task in (ended, asked):
+            task.cancel()
+        await pipeline.astop(drain_timeout=drain_timeout)
+
+
+class _Signals:
+    """Turns the first SIGINT or SIGTERM into an event and a second SIGINT into the end.
+
+    Handlers of the `signal` module, not of the loop: a loop that is stuck in an action must
+    not keep the second SIGINT waiting.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+        self._loop = loop
+        self._stop = stop
+        self._before: dict[int, object] = {}
+        self._asked = False
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._heard)
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self._asked and number == signal.SIGINT:
+            # Not through logging or stdout: this may have interrupted them, lock and all.
+            os.write(2, b"rxotlp: interrupted again; what is in flight is lost to its senders\n")
+            os._exit(128 + signal.SIGINT)
+        self._asked = True
+        self._loop.call_soon_threadsafe(self._stop.set)
