@@ -26,6 +26,7 @@ class Subject(NamedTuple):
     exports: bool
     element: Callable[[Sequence[int]], TelemetryData]
     patience: float
+    seconds: float
 
     def stages(self, exporter: Any) -> list[Callable[[Any], Any]]:
         """The operator, and behind it an export to `exporter` if it has none of its own."""

@@ -48,6 +48,7 @@ def check_operator(
     exports: bool = False,
     element: Callable[[Sequence[int]], TelemetryData] = logs,
     patience: float = 600.0,
+    seconds: float = 20.0,
     name: str = "",
 ) -> None:
     """Try every rule on an operator.
@@ -65,6 +66,8 @@ def check_operator(
             route into exports do.
         element: makes what it is fed, from ids that `ids_of` can read back.
         patience: virtual seconds after which it must have let go of everything.
+        seconds: of the wall clock, for what runs on real threads. What keeps the rules needs
+            milliseconds; only something broken is waited for that long.
         name: for messages; `make`'s own by default.
 
     Raises:
@@ -77,7 +80,7 @@ def check_operator(
         raise ValueError(
             f"check_operator(may={sorted(unknown)}): expected some of {', '.join(get_args(May))}"
         )
-    subject = Subject(make, allowed, exports, element, patience)
+    subject = Subject(make, allowed, exports, element, patience, seconds)
     try_all(name or getattr(make, "__qualname__", repr(make)), RULES, subject)
 
 
@@ -86,13 +89,14 @@ def check_processor(
     *,
     may: Iterable[May] = (),
     element: Callable[[Sequence[int]], TelemetryData] = logs,
+    seconds: float = 20.0,
     name: str = "",
 ) -> None:
     """Try every rule on a processor for `chain`: a plain or `async` function of an element.
 
     Args:
         processor: called with elements; gives back one, several or None.
-        may, element, name: as for `check_operator`.
+        may, element, seconds, name: as for `check_operator`.
 
     Raises:
         ConformanceError: some rules are broken.
@@ -101,5 +105,6 @@ def check_processor(
         lambda: chain(processor),
         may=may,
         element=element,
+        seconds=seconds,
         name=name or getattr(processor, "__name__", repr(processor)),
     )
