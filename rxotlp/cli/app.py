@@ -5,6 +5,7 @@ Whatever goes wrong is one line on stderr; results are all that goes to stdout.
 
 import typer
 
+from rxotlp.cli.convert import convert
 from rxotlp.cli.demo import demo
 from rxotlp.cli.run import run
 
@@ -16,5 +17,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reactive stream processing for OpenTelemetry data.",
 )
-for command in (run, demo):
+for command in (run, demo, convert):
     app.command()(command)
