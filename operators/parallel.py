@@ -13,6 +13,7 @@ from reactivex import abc
 from rxotlp._core.outcomes import failed
 from rxotlp._core.slots import Entry, Slots
 from rxotlp.data import TelemetryData
+from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
 from rxotlp.operators._priority import Priority, Ranking, ranking
 from rxotlp.operators._shell import Operator, check_count, each, operator
 from rxotlp.operators._turn import Turn
@@ -29,6 +30,8 @@ from rxotlp.operators.chain import (
 
 __all__ = ["parallel"]
 
+DEFAULT_MAX_CONCURRENT = 8
+
 # An element at work. A cell, because entries, tasks and futures are kept for longer than
 # the element may be.
 Cell = list[TelemetryData]
@@ -37,7 +40,7 @@ Cell = list[TelemetryData]
 def parallel(
     function: Processor,
     *,
-    max_concurrent: int = 8,
+    max_concurrent: Limited = DEFAULT_MAX_CONCURRENT,
     ordered: bool = False,
     key: Callable[[TelemetryData], Hashable] | None = None,
     priority: Priority | None = None,
@@ -58,7 +61,9 @@ def parallel(
     Args:
         function: as a processor of `chain`. An `async def` one runs as a task on the
             scheduler's loop; a plain one may block, and runs in the scheduler's pool.
-        max_concurrent: how many run at once, 1 or more.
+        max_concurrent: how many run at once, 1 or more; or an Observable of numbers, or a
+            `Limit` that says what it is until the first. Lowering it cancels nothing; while
+            it is 0 nothing is begun.
         ordered: results leave in order of arrival. An element keeps its slot until its
             result has left, so finished results cannot pile up.
         key: elements with equal keys run one at a time, in order of arrival whatever their
@@ -78,12 +83,18 @@ def parallel(
     Raises:
         ValueError, TypeError: an argument is out of its range, or `ordered` with `priority`.
 
-    On completion and error, what runs and waits is finished first. On dispose, what runs is
-    cancelled, and all of it fails as `disposed`. Without `ordered`, results leave as they
-    are ready.
+    On completion and error, what runs and waits is finished first, a pause included; what
+    waits in a pause that nothing can end, because its Observable has, fails as retryable.
+    On dispose, what runs is cancelled, and all of it fails as `disposed`. Without
+    `ordered`, results leave as they are ready.
     """
     check_processors("parallel", (function,))
-    check_count("parallel(max_concurrent", max_concurrent, why="nothing could ever run")
+    limit = check_limit(
+        "parallel(max_concurrent",
+        max_concurrent,
+        default=DEFAULT_MAX_CONCURRENT,
+        why="nothing could ever run",
+    )
     if max_waiting is not None:
         check_count("parallel(max_waiting", max_waiting, least=0, why="it counts elements")
     if key is not None and not callable(key):
@@ -97,14 +108,16 @@ def parallel(
     check_on_error("parallel", on_error)
 
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> _Parallel:
-        slots = Slots[Cell](max_concurrent, ordered=ordered)
-        return _Parallel(observer, turn, function, on_error, name, slots, key, ranks, max_waiting)
+        slots = Slots[Cell](initial(limit), ordered=ordered)
+        return _Parallel(
+            observer, turn, function, on_error, name, slots, limit, key, ranks, max_waiting
+        )
 
     return operator(build, scheduler)
 
 
 class _Parallel(Chain):
-    __slots__ = ("_async", "_key", "_max_waiting", "_ranks", "_running", "_slots")
+    __slots__ = ("_async", "_key", "_limit", "_max_waiting", "_ranks", "_running", "_slots")
 
     def __init__(
         self,
@@ -114,6 +127,7 @@ class _Parallel(Chain):
         on_error: OnError,
         name: str | None,
         slots: Slots[Cell],
+        limit: int | Limit,
         key: Callable[[TelemetryData], Hashable] | None,
         ranks: Ranking | None,
         max_waiting: int | None,
@@ -125,6 +139,7 @@ class _Parallel(Chain):
         self._ranks = ranks
         self._max_waiting = max_waiting
         self._running: dict[Entry[Cell], abc.DisposableBase] = {}
+        self._limit = Followed(self, {"max_concurrent": limit}, self._change, self._give_up)
 
     def on_next(self, data: TelemetryData) -> None:
         cell = [self._hold(self.take(data))]
@@ -200,8 +215,26 @@ class _Parallel(Chain):
     def finish(self) -> None:
         if self._slots.idle:
             self.end()
+        else:
+            self._give_up()
+
+    def _change(self, _name: str, limit: int) -> None:
+        self._start(self._slots.set_limit(limit))
+
+    def _give_up(self) -> None:
+        """Fail what waits when the source has ended in a pause that nothing can end."""
+        if self.disposed or not self._ended or self._slots.max_concurrent:
+            return
+        if self._slots.waiting and self._limit.over("max_concurrent"):
+            for cell in self._slots.take_waiting():
+                share = self._let_go(cell.pop())
+                share.verdict(failed(f"{self.book.name}: paused, and nothing can end the pause"))
+                self.book.failed += share.items
+            if self._slots.idle:
+                self.end()
 
     def discard(self) -> None:
+        self._limit.dispose()
         for cell in self._slots.take_waiting():
             self._dispose_of(cell)
         while self._running:

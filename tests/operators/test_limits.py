@@ -263,6 +263,36 @@ def test_an_observer_that_disposes_stops_what_had_not_begun() -> None:
     rig.check_books()
 
 
+# -- parallel --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_parallel_pauses_starts_again_and_fails_what_waits_for_good(ordered: bool) -> None:
+    """The same limits mean the same, whatever they limit."""
+
+    async def slow(data: TelemetryData) -> TelemetryData:
+        await asyncio.sleep(1)
+        return data
+
+    sink, limits = Sink(), Subject[float]()
+    rig = Rig().run(
+        ops.parallel(slow, max_concurrent=ops.Limit(limits, 0), ordered=ordered), ops.export(sink)
+    )
+    receipts = [rig.send([number]) for number in range(3)]
+    rig.wait(5)
+    assert sink.calls == []
+    limits.on_next(2)
+    rig.wait(0.5)
+    limits.on_next(0)
+    rig.wait(5)
+    assert sink.calls == [[0], [1]]
+    limits.on_completed()
+    rig.end()
+    assert [kind(receipt) for receipt in receipts] == [Kind.DELIVERED] * 2 + [Kind.FAILED]
+    assert rig.completed()
+    rig.check_books()
+
+
 # -- what a stream of limits may do ----------------------------------------------------------
 
 
