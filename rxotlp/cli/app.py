@@ -7,15 +7,16 @@ import typer
 
 from rxotlp.cli.convert import convert
 from rxotlp.cli.demo import demo
+from rxotlp.cli.operators import operators
 from rxotlp.cli.run import run
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Reactive stream processing for OpenTelemetry data.",
 )
-for command in (run, demo, convert):
+for command in (run, demo, convert, operators):
     app.command()(command)
