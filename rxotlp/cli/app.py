@@ -7,6 +7,7 @@ import typer
 
 from rxotlp.cli.convert import convert
 from rxotlp.cli.demo import demo
+from rxotlp.cli.inspect import inspect
 from rxotlp.cli.operators import operators
 from rxotlp.cli.run import run
 
@@ -18,5 +19,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reactive stream processing for OpenTelemetry data.",
 )
-for command in (run, demo, convert, operators):
+for command in (run, demo, convert, inspect, operators):
     app.command()(command)
