@@ -10,6 +10,6 @@ import pytest
 def _closed_rigs() -> Iterator[None]:
     """Close the clocks that a test used, so that no task outlives it."""
     yield
-    feed = sys.modules.get("tests.support.feed")
-    while feed is not None and feed.Rig.used:
-        feed.Rig.used.pop().clock.close()
+    rig = sys.modules.get("rxotlp.testing.rig")
+    while rig is not None and rig.opened:
+        rig.opened.pop().close()

@@ -13,8 +13,7 @@ from rxotlp.errors import PipelineError
 from rxotlp.pipeline import Pipeline
 from rxotlp.schedulers import VirtualScheduler
 from rxotlp.stage import Stage
-from tests.support.feed import Rig, Sink
-from tests.support.logs import ids_of
+from rxotlp.testing import Recorder, Rig, ids_of
 
 
 def test_an_account_that_lost_an_item_does_not_balance() -> None:
@@ -34,7 +33,7 @@ def test_a_stage_that_loses_an_element_shows_in_the_books() -> None:
     rig = Rig()
     with rig.assembly:
         stage = Forgetful("forgetful", rig.feed._observers)
-    rig.run(ops.export(Sink()))
+    rig.run(ops.export(Recorder()))
     rig.send([1])
     stage.book.received += 2
     assert [account.name for account in rig.books.unbalanced] == ["forgetful"]
@@ -46,8 +45,8 @@ def test_stages_are_named_in_the_order_of_the_stream() -> None:
         ops.batch(max_items=1),
         ops.route(
             lambda data: data.items,
-            {1: rx.compose(ops.batch(max_items=1), ops.export(Sink()))},
-            default=ops.export(Sink(), name="rest"),
+            {1: rx.compose(ops.batch(max_items=1), ops.export(Recorder()))},
+            default=ops.export(Recorder(), name="rest"),
         ),
     )
     assert [account.name for account in rig.books] == [
@@ -62,7 +61,7 @@ def test_stages_are_named_in_the_order_of_the_stream() -> None:
 
 def test_two_stages_of_one_given_name_are_a_mistake() -> None:
     """A name that the user chose must mean one thing."""
-    stream = Rig().feed.pipe(ops.batch(name="x"), ops.export(Sink(), name="x"))
+    stream = Rig().feed.pipe(ops.batch(name="x"), ops.export(Recorder(), name="x"))
     with VirtualScheduler() as clock, pytest.raises(PipelineError, match="two stages are named"):
         Pipeline(stream, scheduler=clock).start()
 
@@ -71,7 +70,7 @@ def test_stages_that_native_operators_subscribe_later_share_one_book() -> None:
     """`group_by` may make any number of them; the books stay short and balance."""
     rig = Rig().run(
         rx_ops.group_by(lambda data: ids_of(data)[0]),
-        rx_ops.flat_map(lambda group: group.pipe(ops.batch(max_items=2), ops.export(Sink()))),
+        rx_ops.flat_map(lambda group: group.pipe(ops.batch(max_items=2), ops.export(Recorder()))),
     )
     for number in (1, 2, 1, 2, 3):
         rig.send([number])
@@ -104,7 +103,7 @@ def test_what_native_operators_remove_copy_and_make_is_on_the_edge() -> None:
             rx_ops.map(emptied),
             rx_ops.share(),
         )
-        return rx.merge(shared.pipe(ops.export(Sink())), shared.pipe(ops.export(Sink())))
+        return rx.merge(shared.pipe(ops.export(Recorder())), shared.pipe(ops.export(Recorder())))
 
     rig.run(stream=stream)
     rig.send([1])

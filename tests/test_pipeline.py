@@ -16,13 +16,12 @@ from rxotlp.errors import LooseElementError, PipelineError
 from rxotlp.pipeline import Pipeline
 from rxotlp.schedulers import AsyncScheduler, SerialScheduler, SyncScheduler, VirtualScheduler
 from rxotlp.sources.iterable import from_iterable
-from tests.support.feed import Feed, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Feed, Recorder, ids_of, kind, logs
 
 
 def test_leaving_the_block_drains_what_was_let_in() -> None:
     """A deploy must not lose what a batch holds."""
-    feed, sink = Feed(), Sink()
+    feed, sink = Feed(), Recorder()
     with Pipeline(feed.pipe(ops.batch(max_delay=3600), ops.export(sink))) as pipeline:
         receipt = feed.admit(logs([1, 2]))
     assert sink.ids == [1, 2]
@@ -33,7 +32,7 @@ def test_leaving_the_block_drains_what_was_let_in() -> None:
 
 def test_an_asyncio_pipeline_drains_too() -> None:
     """The same promise, awaited."""
-    feed, sink = Feed(), Sink()
+    feed, sink = Feed(), Recorder()
 
     async def main() -> Pipeline:
         stream = feed.pipe(ops.batch(max_delay=3600), ops.export(sink))
@@ -77,7 +76,7 @@ def test_the_streams_fault_is_kept_and_not_raised() -> None:
     def breaks(_data: TelemetryData) -> TelemetryData:
         raise ValueError("broken")
 
-    with Pipeline(feed.pipe(rx_ops.map(breaks), ops.export(Sink()))) as pipeline:
+    with Pipeline(feed.pipe(rx_ops.map(breaks), ops.export(Recorder()))) as pipeline:
         receipt = feed.admit(logs([1]))
         assert pipeline.wait(30)
     assert str(pipeline.error) == "broken"
@@ -99,7 +98,7 @@ def test_telemetry_that_nobody_exports_is_not_acknowledged(
 
 def test_strict_makes_an_element_without_a_receipt_an_error() -> None:
     """In tests, a warning is too easy to miss."""
-    stream = rx.of(logs([1])).pipe(ops.export(Sink()))
+    stream = rx.of(logs([1])).pipe(ops.export(Recorder()))
     with Pipeline(stream, strict=True) as pipeline:
         assert pipeline.wait(30)
     assert isinstance(pipeline.error, LooseElementError)
@@ -110,7 +109,7 @@ def test_without_strict_it_is_booked_as_created_with_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The books still say where it came from."""
-    sink = Sink()
+    sink = Recorder()
     stream = rx.of(logs([1]), logs([2])).pipe(ops.export(sink))
     with Pipeline(stream) as pipeline:
         assert pipeline.wait(30)
@@ -127,7 +126,7 @@ def test_what_was_rejected_is_published_without_its_receipt() -> None:
     def breaks(_data: TelemetryData) -> TelemetryData:
         raise ValueError("bad")
 
-    pipeline = Pipeline(feed.pipe(ops.chain(breaks, name="checks"), ops.export(Sink())))
+    pipeline = Pipeline(feed.pipe(ops.chain(breaks, name="checks"), ops.export(Recorder())))
     pipeline.rejected.subscribe(dead.append)
     with pipeline:
         receipt = feed.admit(logs([1]))
@@ -139,7 +138,7 @@ def test_what_was_rejected_is_published_without_its_receipt() -> None:
 
 def test_a_source_that_two_branches_use_is_connected_once() -> None:
     """Two exporters on one receiver share one port."""
-    feed, first, second = Feed(), Sink(), Sink()
+    feed, first, second = Feed(), Recorder(), Recorder()
     stream = rx.merge(feed.pipe(ops.export(first)), feed.pipe(ops.export(second)))
     with Pipeline(stream) as pipeline:
         feed.admit(logs([1]))
@@ -151,7 +150,7 @@ def test_a_source_that_two_branches_use_is_connected_once() -> None:
 def test_exporters_are_closed_at_the_end() -> None:
     """Connections and files do not outlive the pipeline."""
 
-    class Closes(Sink):
+    class Closes(Recorder):
         closed = 0
 
         def close(self) -> None:
@@ -165,7 +164,7 @@ def test_exporters_are_closed_at_the_end() -> None:
 
 def test_a_pipeline_runs_in_virtual_time() -> None:
     """An hour's batch timeout is tested in a millisecond."""
-    feed, sink = Feed(), Sink()
+    feed, sink = Feed(), Recorder()
     clock = VirtualScheduler()
     stream = feed.pipe(ops.batch(max_delay=3600), ops.export(sink))
     with clock, Pipeline(stream, scheduler=clock):
@@ -178,7 +177,7 @@ def test_a_pipeline_runs_in_virtual_time() -> None:
 
 def test_a_busy_shared_scheduler_delays_the_start_and_breaks_nothing() -> None:
     """Sources connect only after the stream has been subscribed."""
-    feed, sink = Feed(), Sink()
+    feed, sink = Feed(), Recorder()
     began, go = threading.Event(), threading.Event()
 
     def busy() -> None:
@@ -198,7 +197,7 @@ def test_a_source_that_comes_too_late_is_named(caplog: pytest.LogCaptureFixture)
     """Nobody connects it; a silent receiver would be looked for at the sender."""
     late = Feed()
     clock = VirtualScheduler()
-    stream = rx.timer(5.0).pipe(rx_ops.flat_map(lambda _: late.pipe(ops.export(Sink()))))
+    stream = rx.timer(5.0).pipe(rx_ops.flat_map(lambda _: late.pipe(ops.export(Recorder()))))
     with clock, Pipeline(stream, scheduler=clock):
         clock.advance_by(6)
     assert caplog.text.count("subscribed after its pipeline had started") == 1
@@ -206,7 +205,7 @@ def test_a_source_that_comes_too_late_is_named(caplog: pytest.LogCaptureFixture)
 
 def test_a_pipeline_leaves_no_thread_behind() -> None:
     """A program that starts many must not collect threads."""
-    with Pipeline(from_iterable([logs([1])]).pipe(ops.export(Sink()))) as pipeline:
+    with Pipeline(from_iterable([logs([1])]).pipe(ops.export(Recorder()))) as pipeline:
         assert pipeline.wait(30)
         name = type(pipeline.scheduler).__name__
     left = [thread.name for thread in threading.enumerate() if name in thread.name]
@@ -236,7 +235,7 @@ def test_misuse_is_told_with_the_way_out() -> None:
     assert "stopped" in repr(pipeline)
 
 
-class Unclosable(Sink):
+class Unclosable(Recorder):
     """A destination whose file cannot be closed."""
 
     def close(self) -> None:
@@ -263,7 +262,7 @@ def test_stopping_from_inside_is_refused_at_once() -> None:
             pipeline.stop()
         raised.set()
 
-    with Pipeline(feed.pipe(ops.export(Sink()), rx_ops.do_action(stop))) as pipeline:
+    with Pipeline(feed.pipe(ops.export(Recorder()), rx_ops.do_action(stop))) as pipeline:
         feed.admit(logs([1]))
         assert raised.wait(10)
 
@@ -275,7 +274,7 @@ def test_stopping_after_a_failed_start_waits_for_nothing() -> None:
         def _begin(self, scheduler: SerialScheduler) -> None:
             raise OSError("taken")
 
-    pipeline = Pipeline(Taken().pipe(ops.export(Sink())), drain_timeout=1000)
+    pipeline = Pipeline(Taken().pipe(ops.export(Recorder())), drain_timeout=1000)
     with pytest.raises(OSError, match="taken"):
         pipeline.start()
     assert pipeline.stop().undelivered == 0
@@ -315,7 +314,7 @@ def test_what_reaches_the_end_unclaimed_is_lost_in_the_books_too() -> None:
 def test_what_another_branch_has_delivered_may_reach_the_end() -> None:
     """An observer of everything beside an exporter asks nobody to send again."""
     feed, clock = Feed(), VirtualScheduler()
-    with Pipeline(rx.merge(feed.pipe(ops.export(Sink())), feed), scheduler=clock):
+    with Pipeline(rx.merge(feed.pipe(ops.export(Recorder())), feed), scheduler=clock):
         receipt = feed.admit(logs([1]))
         clock.advance_by(0)
         assert kind(receipt) is Kind.DELIVERED
@@ -325,7 +324,10 @@ def test_a_wiring_mistake_inside_a_branch_is_raised_at_the_start() -> None:
     """A branch that is dead from the beginning would fail all that is sent to it."""
     twice = ops.route(
         "signal",
-        {Signal.LOGS: ops.export(Sink(), name="x"), Signal.TRACES: ops.export(Sink(), name="x")},
+        {
+            Signal.LOGS: ops.export(Recorder(), name="x"),
+            Signal.TRACES: ops.export(Recorder(), name="x"),
+        },
     )
     with pytest.raises(PipelineError, match="two stages"):
         Pipeline(Feed().pipe(twice), scheduler=VirtualScheduler()).start()
@@ -334,12 +336,12 @@ def test_a_wiring_mistake_inside_a_branch_is_raised_at_the_start() -> None:
 @pytest.mark.parametrize("name", [None, "mine"])
 def test_stages_that_a_timer_subscribes_share_a_book(name: str | None) -> None:
     """A pipeline that runs for weeks must not grow a book a minute, nor trip over its name."""
-    feed, clock, sink = Feed(), VirtualScheduler(), Sink()
+    feed, clock, sink = Feed(), VirtualScheduler(), Recorder()
 
     def inner(_tick: int) -> Observable[Any]:
         return feed.pipe(ops.batch(max_items=1, name=name), rx_ops.take(1), ops.export(sink))
 
-    kept = feed.pipe(ops.export(Sink()))
+    kept = feed.pipe(ops.export(Recorder()))
     stream = rx.merge(kept, rx.interval(1.0).pipe(rx_ops.flat_map(inner)))
     with Pipeline(stream, scheduler=clock) as pipeline:
         seen = []

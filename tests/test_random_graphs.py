@@ -19,7 +19,7 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, failed, rejected
 from rxotlp.data import TelemetryData
-from tests.support.feed import Rig, Sink
+from rxotlp.testing import Recorder, Rig
 
 OUTCOMES = [DELIVERED, DELIVERED, DELIVERED, failed("backend is down"), rejected("backend says no")]
 
@@ -116,7 +116,7 @@ def build(graph: Graph, dice: random.Random) -> Callable[[Any], Any]:
     branches = [build(branch, dice) for branch in graph.branches]
     last: Any
     if not branches:
-        last = ops.export(Sink(lambda _: dice.choice(OUTCOMES)))
+        last = ops.export(Recorder(lambda _: dice.choice(OUTCOMES)))
     elif graph.broadcast:
         last = ops.broadcast(*branches, required=dice.choice([None, [0]]))
     else:

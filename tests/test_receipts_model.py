@@ -28,7 +28,7 @@ from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
 from rxotlp.receipt import Receipt
 from rxotlp.stage import Stage
-from tests.support.logs import logs
+from rxotlp.testing import logs
 
 
 @dataclass(eq=False)

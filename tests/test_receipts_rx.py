@@ -19,8 +19,7 @@ from reactivex.subject import Subject
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind, dropped, failed, rejected
 from rxotlp.data import TelemetryData
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 DELIVERED, FILTERED, FAILED = Kind.DELIVERED, Kind.FILTERED, Kind.FAILED
 DROPPED, REJECTED = Kind.DROPPED, Kind.REJECTED
@@ -32,7 +31,7 @@ def even(data: TelemetryData) -> bool:
 
 def test_filter_answers_success_for_what_it_removes() -> None:
     """A filter is meant to remove; a sender that heard 'retry' would send for ever."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.filter(even), ops.export(sink))
     assert kind(rig.send([1])) is FILTERED
     assert kind(rig.send([2])) is DELIVERED
@@ -44,7 +43,7 @@ def test_filter_answers_success_for_what_it_removes() -> None:
 @pytest.mark.parametrize("make", [lambda data: data, lambda data: data.detached()])
 def test_map_carries_the_receipt_even_to_elements_made_by_hand(make: Any) -> None:
     """`map(lambda d: TelemetryData(...))` is what people write; it must not lose the sender."""
-    rig, sink = Rig(), Sink(failed("down", retry_after=2))
+    rig, sink = Rig(), Recorder(failed("down", retry_after=2))
     rig.run(rx_ops.map(make), ops.export(sink))
     receipt = rig.send([1])
     assert kind(receipt) is FAILED
@@ -55,7 +54,7 @@ def test_map_carries_the_receipt_even_to_elements_made_by_hand(make: Any) -> Non
 
 def test_share_settles_when_every_branch_has_reported_and_the_worst_speaks() -> None:
     """Two destinations: one delivered, one refused, the sender must hear of the refusal."""
-    rig, good, bad = Rig(), Sink(), Sink(rejected("no"))
+    rig, good, bad = Rig(), Recorder(), Recorder(rejected("no"))
 
     def stream(source: Observable[Any]) -> Observable[Any]:
         shared = source.pipe(rx_ops.share())
@@ -70,7 +69,7 @@ def test_share_settles_when_every_branch_has_reported_and_the_worst_speaks() -> 
 
 def test_group_by_keeps_the_receipt_across_groups() -> None:
     """Grouping by tenant is routing; the sender hears what its group's exporter said."""
-    rig, sink = Rig(), Sink(lambda data: failed("down") if even(data) else rejected("no"))
+    rig, sink = Rig(), Recorder(lambda data: failed("down") if even(data) else rejected("no"))
     rig.run(rx_ops.group_by(even), rx_ops.flat_map(lambda group: group.pipe(ops.export(sink))))
     assert kind(rig.send([1])) is REJECTED
     assert kind(rig.send([2])) is FAILED
@@ -79,7 +78,7 @@ def test_group_by_keeps_the_receipt_across_groups() -> None:
 
 def test_take_delivers_its_last_element_and_refuses_from_then_on() -> None:
     """A stream that has ended must never answer OK into the void."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.take(1), ops.export(sink))
     assert kind(rig.send([1])) is DELIVERED
     assert kind(rig.send([2])) is FAILED
@@ -90,7 +89,7 @@ def test_take_delivers_its_last_element_and_refuses_from_then_on() -> None:
 
 def test_scan_answers_what_the_exporter_says_once_it_lets_go() -> None:
     """Accumulators keep the last element; the earlier ones must not wait for ever."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.scan(lambda _old, new: new), ops.export(sink))
     first, second = rig.send([1]), rig.send([2])
     assert kind(first) is DELIVERED
@@ -102,7 +101,7 @@ def test_scan_answers_what_the_exporter_says_once_it_lets_go() -> None:
 
 def test_distinct_until_changed_filters_repeats() -> None:
     """What it drops within the emission was meant to go; what it keeps lingers, delivered."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.distinct_until_changed(ids_of), ops.export(sink))
     first = rig.send([1])
     assert kind(rig.send([1])) is FILTERED
@@ -114,7 +113,7 @@ def test_distinct_until_changed_filters_repeats() -> None:
 
 def test_delay_answers_only_after_delivery() -> None:
     """An element in a timer is not delivered, and not lost either."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.delay(5.0), ops.export(sink))
     receipt = rig.send([1])
     rig.wait(4)
@@ -127,7 +126,7 @@ def test_delay_answers_only_after_delivery() -> None:
 
 def test_a_filter_after_a_delay_costs_a_resend_never_a_loss() -> None:
     """Outside the emission nobody can tell a filter from a loss."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.delay(1.0), rx_ops.filter(even), ops.export(sink))
     receipt = rig.send([1])
     rig.wait(2)
@@ -137,7 +136,7 @@ def test_a_filter_after_a_delay_costs_a_resend_never_a_loss() -> None:
 
 def test_what_debounce_supersedes_is_sent_again() -> None:
     """Unless the user declares the discard, a superseded element was lost."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.debounce(1.0), ops.export(sink))
     first, second = rig.send([1]), rig.send([2])
     assert kind(first) is FAILED
@@ -149,7 +148,7 @@ def test_what_debounce_supersedes_is_sent_again() -> None:
 
 def test_what_a_wrapped_debounce_supersedes_is_dropped_on_purpose() -> None:
     """Its author said so; asking the sender for it again would bring it back for ever."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(ops.discarding("debounced", rx_ops.debounce(1.0)), ops.export(sink))
     first, second = rig.send([1]), rig.send([2])
     rig.wait(0)
@@ -166,7 +165,7 @@ def test_what_a_wrapped_debounce_supersedes_is_dropped_on_purpose() -> None:
 
 def test_what_a_wrapped_sample_leaves_out_is_dropped_on_purpose() -> None:
     """As for `debounce`."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(ops.discarding("sampled", rx_ops.sample(10.0)), ops.export(sink))
     receipts = [rig.send([number]) for number in (1, 2, 3)]
     rig.wait(10)
@@ -178,7 +177,7 @@ def test_what_a_wrapped_sample_leaves_out_is_dropped_on_purpose() -> None:
 
 def test_a_filled_buffer_answers_what_the_exporter_reports() -> None:
     """The receipts of all that a merge joined settle together."""
-    rig, sink = Rig(), Sink(failed("down"))
+    rig, sink = Rig(), Recorder(failed("down"))
     rig.run(rx_ops.buffer_with_count(2), rx_ops.map(TelemetryData.merge), ops.export(sink))
     first = rig.send([1])
     assert kind(first) is None
@@ -190,7 +189,7 @@ def test_a_filled_buffer_answers_what_the_exporter_reports() -> None:
 
 def test_merge_with_max_concurrent_keeps_receipts_while_elements_wait() -> None:
     """Elements in its waiting list are neither lost nor answered."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(
         rx_ops.map(lambda data: rx.timer(1.0).pipe(rx_ops.map(lambda _: data))),
         rx_ops.merge(max_concurrent=1),
@@ -216,7 +215,7 @@ def raising(data: TelemetryData) -> TelemetryData:
 
 def test_a_map_that_raises_fails_its_element_and_the_source_refuses() -> None:
     """Rx ends the stream there; the element and all later ones must be sent again."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.map(raising), ops.export(sink))
     receipt = rig.send([1])
     gc.collect()
@@ -228,7 +227,7 @@ def test_a_map_that_raises_fails_its_element_and_the_source_refuses() -> None:
 
 def test_catch_after_a_raising_map_fails_the_element() -> None:
     """The stream goes on from elsewhere, but this element went nowhere."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.map(raising), rx_ops.catch(lambda _error, _source: rx.empty()), ops.export(sink))
     receipt = rig.send([1])
     gc.collect()
@@ -242,7 +241,7 @@ def test_retry_after_a_raising_map_fails_the_element_and_takes_the_next() -> Non
 
     `retry` keeps the last exception, whose traceback keeps the element: the deadline answers.
     """
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(rx_ops.map(raising), rx_ops.retry(), ops.export(sink))
     receipt = rig.send([1])
     assert kind(receipt) is None
@@ -276,7 +275,7 @@ def test_a_sink_that_raises_fails_its_element(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_element_made_by_hand_after_a_delay_has_no_sender() -> None:
     """Outside any emission nothing says whose it is: a warning, and the sender sends again."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(strict=False), Recorder()
     rig.run(rx_ops.delay(1.0), rx_ops.map(lambda data: data.detached()), ops.export(sink))
     receipt = rig.send([1])
     rig.wait(2)
@@ -287,7 +286,7 @@ def test_an_element_made_by_hand_after_a_delay_has_no_sender() -> None:
 
 def test_an_element_made_by_hand_after_a_buffer_stands_for_the_last_one_only() -> None:
     """`data.derive` or `TelemetryData.merge` would have carried both."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(
         rx_ops.buffer_with_count(2),
         rx_ops.map(lambda both: logs([*ids_of(both[0]), *ids_of(both[1])])),
@@ -301,7 +300,7 @@ def test_an_element_made_by_hand_after_a_buffer_stands_for_the_last_one_only() -
 
 def test_two_made_from_one_of_which_one_is_lost_is_a_failure() -> None:
     """Half a delivery is none, unless a filter dropped the other half at once."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     later: Subject[TelemetryData] = Subject()
     kept: list[TelemetryData] = []
 
@@ -326,7 +325,7 @@ def test_a_part_of_a_split_may_be_filtered_inside_the_emission(inside: bool) -> 
     There nobody can tell a filter from a loss, so they are sent again; `chain` is the way to
     split, and this is why.
     """
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     where = ImmediateScheduler() if inside else rig.clock
     rig.run(
         rx_ops.flat_map(lambda data: rx.from_iterable(data.split(max_items=1), where)),
@@ -350,7 +349,7 @@ def test_an_exception_that_is_kept_keeps_the_element_until_the_deadline() -> Non
         kept.append(error)
         return rx.empty()
 
-    rig.run(rx_ops.map(raising), rx_ops.catch(keep), ops.export(Sink()))
+    rig.run(rx_ops.map(raising), rx_ops.catch(keep), ops.export(Recorder()))
     receipt = rig.send([1])
     assert kind(receipt) is None
     receipt.expire("deadline")
@@ -360,7 +359,7 @@ def test_an_exception_that_is_kept_keeps_the_element_until_the_deadline() -> Non
 
 def test_a_caller_that_keeps_a_local_delays_the_answer_and_changes_nothing_else() -> None:
     """Debuggers and notebooks keep references; delivery is delivery all the same."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     kept: list[TelemetryData] = []
     rig.run(rx_ops.do_action(kept.append), ops.export(sink))
     receipt = rig.send([1])
@@ -371,7 +370,7 @@ def test_a_caller_that_keeps_a_local_delays_the_answer_and_changes_nothing_else(
 
 def test_a_task_started_inside_an_emission_does_not_inherit_it() -> None:
     """A task copies its context; the bracket is a thread-local so that it cannot keep a share."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     loop = rig.clock.loop
     gate = asyncio.Event()
     seen: list[object] = []
@@ -394,7 +393,7 @@ def test_a_task_started_inside_an_emission_does_not_inherit_it() -> None:
 
 def test_a_collection_in_the_middle_of_an_emission_harms_nothing() -> None:
     """The collector may run finalizers between any two instructions."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
 
     def collect(_data: TelemetryData) -> None:
         gc.collect()

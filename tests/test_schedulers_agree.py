@@ -20,7 +20,7 @@ from rxotlp.data import TelemetryData
 from rxotlp.pipeline import Pipeline
 from rxotlp.schedulers import AsyncScheduler, SyncScheduler, VirtualScheduler
 from rxotlp.sources.iterable import from_iterable
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import ids_of, logs
 
 REQUESTS = [range(start, start + 5) for start in range(0, 100, 5)]
 BAD = 42  # its request is rejected

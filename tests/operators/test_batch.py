@@ -13,17 +13,16 @@ from rxotlp._core.outcomes import DELIVERED, Kind, Outcome
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
 from rxotlp.receipt import Receipt
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
-def run(sink: Sink, **options: Any) -> Rig:
+def run(sink: Recorder, **options: Any) -> Rig:
     return Rig().run(ops.batch(**options), ops.export(sink))
 
 
 def test_an_element_waits_at_most_max_delay_for_others() -> None:
     """The bound is the element's age, not the time since the last batch."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_delay=4)
     rig.wait(10)
     receipt = rig.send([1])
@@ -36,7 +35,7 @@ def test_an_element_waits_at_most_max_delay_for_others() -> None:
 
 def test_an_idle_stream_has_no_timer_and_sends_nothing() -> None:
     """Empty batches for ever are what reactivex's buffer does."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink)
     rig.wait(100)
     assert sink.calls == []
@@ -45,7 +44,7 @@ def test_an_idle_stream_has_no_timer_and_sends_nothing() -> None:
 
 def test_a_full_batch_leaves_its_timer_behind_cancelled() -> None:
     """A timer a batch would pile up under load."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_items=1)
     for number in range(100):
         rig.send([number])
@@ -55,7 +54,7 @@ def test_a_full_batch_leaves_its_timer_behind_cancelled() -> None:
 
 def test_one_too_big_alone_is_split_and_its_rest_opens_the_next_batch() -> None:
     """The sender hears only when the last part has arrived."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_items=2, max_delay=1)
     receipt = rig.send([1, 2, 3, 4, 5])
     assert sink.calls == [[1, 2], [3, 4]]
@@ -68,7 +67,7 @@ def test_one_too_big_alone_is_split_and_its_rest_opens_the_next_batch() -> None:
 
 def test_silence_closes_a_batch_early() -> None:
     """Senders that wait for their answer send nothing more: there is nobody to wait for."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_delay=10, max_idle=1)
     for number in range(4):
         rig.send([number])
@@ -85,7 +84,7 @@ def test_silence_closes_a_batch_early() -> None:
 
 def test_the_age_of_a_batch_counts_though_it_is_never_silent() -> None:
     """A steady trickle must not keep its first element for ever."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_delay=3, max_idle=1)
     for number in range(8):
         rig.send([number])
@@ -96,7 +95,7 @@ def test_the_age_of_a_batch_counts_though_it_is_never_silent() -> None:
 
 def test_each_key_has_a_silence_of_its_own() -> None:
     """One busy tenant must not make the others wait."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, key=lambda data: data.items, max_delay=10, max_idle=1)
     rig.send([1, 2])
     for number in range(3, 7):
@@ -107,7 +106,7 @@ def test_each_key_has_a_silence_of_its_own() -> None:
 
 def test_a_disposed_batch_listens_no_longer() -> None:
     """A timer that outlives its stage keeps it in memory."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_idle=0.1)
     rig.send([1])
     rig.dispose()
@@ -117,7 +116,7 @@ def test_a_disposed_batch_listens_no_longer() -> None:
 
 def test_the_books_say_why_batches_closed() -> None:
     """Whoever tunes a batch must see which of its limits is the one that counts."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_items=2, max_bytes=logs([1] * 2).size, max_delay=1, max_keys=1)
     rig.send([1, 2])
     rig.send([3])
@@ -134,7 +133,7 @@ def test_the_books_say_why_batches_closed() -> None:
 
 def test_bytes_close_a_batch_as_items_do() -> None:
     """4 MiB is what many gRPC servers accept, however few the records."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_bytes=logs([1]).size * 2)
     for number in range(1, 4):
         rig.send([number])
@@ -144,7 +143,7 @@ def test_bytes_close_a_batch_as_items_do() -> None:
 
 def test_one_key_too_many_closes_the_oldest_batch() -> None:
     """Unbounded keys would be unbounded memory."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, key=lambda data: data.items, max_keys=2, max_delay=60)
     rig.send([1])
     rig.send([2, 3])
@@ -177,7 +176,7 @@ def test_named_metadata_never_mixes_and_order_is_kept_within_it(
 
     rig = Rig().run(
         ops.batch(metadata=["tenant"], max_items=max_items, max_keys=max_keys),
-        ops.export(Sink(deliver)),
+        ops.export(Recorder(deliver)),
     )
     sent: dict[str | None, list[int]] = {}
     first = 0
@@ -199,7 +198,7 @@ def test_named_metadata_never_mixes_and_order_is_kept_within_it(
 
 def test_keys_and_metadata_and_signals_never_mix() -> None:
     """A tenant's data in another tenant's request would be a leak."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(
         rx_ops.map(lambda data: data.replace(metadata={"tenant": "ab"[data.items % 2]})),
         ops.batch(metadata=["tenant"], key=lambda data: data.items > 2),
@@ -216,7 +215,7 @@ def test_keys_and_metadata_and_signals_never_mix() -> None:
 
 def test_a_key_that_raises_rejects_its_element_and_the_stream_goes_on() -> None:
     """A bad element must not end a stream."""
-    sink = Sink()
+    sink = Recorder()
 
     def key(data: TelemetryData) -> int:
         return 1 // (data.items - 1)
@@ -231,7 +230,7 @@ def test_a_key_that_raises_rejects_its_element_and_the_stream_goes_on() -> None:
 
 def test_on_completion_open_batches_leave_first() -> None:
     """Completion is no reason to lose what waits."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink)
     receipt = rig.send([1])
     rig.end()
@@ -243,7 +242,7 @@ def test_on_completion_open_batches_leave_first() -> None:
 
 def test_on_error_open_batches_leave_before_the_error() -> None:
     """What was received before a fault is still good data."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig()
     gate: Any = rx.subject.Subject()
     rig.run(rx_ops.merge(gate), ops.batch(), ops.export(sink))
@@ -258,7 +257,7 @@ def test_on_error_open_batches_leave_before_the_error() -> None:
 
 def test_on_dispose_open_batches_fail_as_disposed_and_timers_go() -> None:
     """A disposed element was not delivered: its sender sends again."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink)
     receipt = rig.send([1])
     rig.dispose()
@@ -272,7 +271,7 @@ def test_on_dispose_open_batches_fail_as_disposed_and_timers_go() -> None:
 
 def test_a_second_subscription_has_batches_of_its_own() -> None:
     """State in the operator instead of the subscription would mix two streams."""
-    first, second = Sink(), Sink()
+    first, second = Recorder(), Recorder()
     operator = ops.batch(max_items=2)
     one, two = Rig(), Rig()
     one.run(operator, ops.export(first))
@@ -285,7 +284,7 @@ def test_a_second_subscription_has_batches_of_its_own() -> None:
 
 def test_a_batch_closes_when_somebody_waits_for_the_credit_it_holds() -> None:
     """Nothing can wait for credit that sits in a batch: that would be for ever."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_delay=3600)
     admission = Admission(max_bytes=100)
     credit = admission.reserve(80)
@@ -301,7 +300,7 @@ def test_a_batch_closes_when_somebody_waits_for_the_credit_it_holds() -> None:
 
 def test_a_batch_closes_when_a_sender_has_just_been_refused() -> None:
     """A refused sender comes back soon, and should then find room."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_delay=3600)
     admission = Admission(max_bytes=100)
     rig.feed.admit(logs([1]), credit=admission.reserve(80))
@@ -315,7 +314,7 @@ def test_a_batch_closes_when_a_sender_has_just_been_refused() -> None:
 
 def test_a_batch_opened_while_somebody_waits_does_not_wait() -> None:
     """What was in flight when the wait began holds credit too."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, max_delay=3600)
     admission = Admission(max_bytes=100)
     first, second = admission.reserve(50), admission.reserve(50)
@@ -333,7 +332,7 @@ def test_receipts_of_one_batch_settle_together_and_keep_senders_apart() -> None:
     """A partial rejection inside a merged batch names nobody."""
     from rxotlp._core.outcomes import rejected
 
-    sink = Sink(rejected("span 'secret' is bad", items=1))
+    sink = Recorder(rejected("span 'secret' is bad", items=1))
     rig = run(sink, max_items=4)
     receipts: list[Receipt] = [rig.send([1, 2]), rig.send([3, 4])]
     for receipt in receipts:

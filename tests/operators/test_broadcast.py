@@ -10,10 +10,10 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed, rejected
 from rxotlp.data import TelemetryData
-from tests.support.feed import Rig, Sink, kind
+from rxotlp.testing import Recorder, Rig, kind
 
 
-class Slow(Sink):
+class Slow(Recorder):
     """An async destination: an element takes ten seconds."""
 
     async def export(self, data: TelemetryData) -> Outcome:  # type: ignore[override]
@@ -31,7 +31,7 @@ def as_it_is(data: TelemetryData) -> TelemetryData:
 
 def test_every_branch_gets_every_element_and_the_worst_is_heard() -> None:
     """Two backends: the sender must know when either did not take its data."""
-    good, bad = Sink(), Sink(rejected("no"))
+    good, bad = Recorder(), Recorder(rejected("no"))
     rig = Rig().run(ops.broadcast(ops.export(good), ops.export(bad)))
     receipt = rig.send([1, 2])
     assert kind(receipt) is Kind.REJECTED
@@ -44,7 +44,7 @@ def test_every_branch_gets_every_element_and_the_worst_is_heard() -> None:
 
 def test_a_sender_waits_for_the_slowest_required_branch() -> None:
     """An answer after the first of two would promise what nobody knows yet."""
-    rig = Rig().run(ops.broadcast(ops.export(Sink()), ops.export(Slow())))
+    rig = Rig().run(ops.broadcast(ops.export(Recorder()), ops.export(Slow())))
     receipt = rig.send([1])
     assert kind(receipt) is None
     rig.wait(10)
@@ -54,10 +54,10 @@ def test_a_sender_waits_for_the_slowest_required_branch() -> None:
 
 def test_a_branch_that_is_done_at_once_settles_nothing_for_the_others() -> None:
     """It has reported every part before the next branch, a native delay, has the element."""
-    late = Sink(failed("down"))
+    late = Recorder(failed("down"))
     rig = Rig().run(
         ops.broadcast(
-            rx.compose(ops.chain(halves), ops.export(Sink())),
+            rx.compose(ops.chain(halves), ops.export(Recorder())),
             rx.compose(rx_ops.delay(5), ops.export(late)),
         )
     )
@@ -70,9 +70,9 @@ def test_a_branch_that_is_done_at_once_settles_nothing_for_the_others() -> None:
 
 def test_branches_that_are_not_required_are_not_heard() -> None:
     """A trial backend that fails or hangs must cost production nothing."""
-    trial, slow = Sink(failed("down")), Slow()
+    trial, slow = Recorder(failed("down")), Slow()
     rig = Rig().run(
-        ops.broadcast(ops.export(Sink()), ops.export(trial), ops.export(slow), required=[0])
+        ops.broadcast(ops.export(Recorder()), ops.export(trial), ops.export(slow), required=[0])
     )
     receipt = rig.send([1, 2])
     assert kind(receipt) is Kind.DELIVERED
@@ -86,7 +86,10 @@ def test_branches_that_are_not_required_are_not_heard() -> None:
 
 def test_a_queue_begins_a_branch_that_mends_its_own_failures() -> None:
     """Each branch at its own pace, with its own bound."""
-    sinks = [Sink(), Sink(lambda data: failed("down") if len(sinks[1].calls) < 3 else DELIVERED)]
+    sinks = [
+        Recorder(),
+        Recorder(lambda data: failed("down") if len(sinks[1].calls) < 3 else DELIVERED),
+    ]
     rig = Rig().run(
         ops.broadcast(ops.export(sinks[0]), rx.compose(ops.queue(), ops.export(sinks[1])))
     )
@@ -98,7 +101,7 @@ def test_a_queue_begins_a_branch_that_mends_its_own_failures() -> None:
 
 def test_a_required_branch_that_ended_fails_what_is_sent() -> None:
     """The others still get it; the sender is told that not all did."""
-    first, second = Sink(), Sink()
+    first, second = Recorder(), Recorder()
     rig = Rig().run(
         ops.broadcast(rx.compose(rx_ops.take(1), ops.export(first)), ops.export(second))
     )
@@ -116,7 +119,7 @@ def test_any_other_branch_that_failed_is_left_out() -> None:
     def breaks(data: TelemetryData) -> TelemetryData:
         raise ValueError("broken branch")
 
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(
         ops.broadcast(ops.export(sink), ops.chain(breaks, on_error="stop"), required=[0])
     )
@@ -129,7 +132,7 @@ def test_any_other_branch_that_failed_is_left_out() -> None:
 
 def test_a_subscriber_that_raises_at_one_copy_keeps_none_from_the_others() -> None:
     """The copies of an element have nothing to do with each other."""
-    sink = Sink()
+    sink = Recorder()
 
     def on_next(value: Any) -> None:
         if isinstance(value, TelemetryData):
@@ -143,10 +146,10 @@ def test_a_subscriber_that_raises_at_one_copy_keeps_none_from_the_others() -> No
 
 def test_withdrawn_parts_are_left_out_behind_it_too() -> None:
     """A copy of a batch knows its senders as the batch does."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(
         ops.batch(max_delay=1),
-        ops.broadcast(rx.compose(rx_ops.delay(5), ops.export(sink)), ops.export(Sink())),
+        ops.broadcast(rx.compose(rx_ops.delay(5), ops.export(sink)), ops.export(Recorder())),
     )
     first = rig.send([1])
     rig.send([2])
@@ -159,7 +162,7 @@ def test_withdrawn_parts_are_left_out_behind_it_too() -> None:
 
 def test_on_completion_every_branch_flushes_before_the_end() -> None:
     """A batch in a branch is not forgotten."""
-    sinks = [Sink(), Sink()]
+    sinks = [Recorder(), Recorder()]
     rig = Rig().run(
         ops.broadcast(rx.compose(ops.batch(), ops.export(sinks[0])), ops.export(sinks[1]))
     )
@@ -173,12 +176,12 @@ def test_on_completion_every_branch_flushes_before_the_end() -> None:
 
 def test_on_error_every_branch_flushes_before_the_error() -> None:
     """And the error is passed on once."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig()
     gate: Any = rx.subject.Subject()
     rig.run(
         rx_ops.merge(gate),
-        ops.broadcast(rx.compose(ops.batch(), ops.export(sink)), ops.export(Sink())),
+        ops.broadcast(rx.compose(ops.batch(), ops.export(sink)), ops.export(Recorder())),
     )
     rig.send([1])
     gate.on_error(ValueError("upstream"))
@@ -190,8 +193,10 @@ def test_on_error_every_branch_flushes_before_the_error() -> None:
 
 def test_on_dispose_every_branch_is_disposed() -> None:
     """What a branch held fails, so its sender sends again."""
-    sink = Sink()
-    rig = Rig().run(ops.broadcast(rx.compose(ops.batch(), ops.export(sink)), ops.export(Sink())))
+    sink = Recorder()
+    rig = Rig().run(
+        ops.broadcast(rx.compose(ops.batch(), ops.export(sink)), ops.export(Recorder()))
+    )
     receipt = rig.send([1])
     rig.dispose()
     assert kind(receipt) is Kind.FAILED
@@ -202,7 +207,7 @@ def test_on_dispose_every_branch_is_disposed() -> None:
 def test_a_second_subscription_has_branches_of_its_own() -> None:
     """Two streams through one operator do not share a batch."""
     operator = ops.broadcast(ops.batch(max_items=2))
-    sink = Sink()
+    sink = Recorder()
     one, two = Rig().run(operator, ops.export(sink)), Rig().run(operator, ops.export(sink))
     one.send([1])
     two.send([2])
@@ -215,7 +220,7 @@ def test_a_second_subscription_has_branches_of_its_own() -> None:
     ("branches", "options", "message"),
     [
         ((), {}, r"broadcast\(\): expected one branch or more"),
-        ((Sink(),), {}, "ops.export"),
+        ((Recorder(),), {}, "ops.export"),
         ((ops.batch(),), {"required": []}, "senders must hear of one"),
         ((ops.batch(),), {"required": [1]}, "expected positions from 0 to 0"),
     ],

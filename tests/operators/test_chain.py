@@ -11,11 +11,10 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind
 from rxotlp.data import TelemetryData
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
-def run(*processors: Any, sink: Sink, **options: Any) -> Rig:
+def run(*processors: Any, sink: Recorder, **options: Any) -> Rig:
     return Rig().run(ops.chain(*processors, **options), ops.export(sink))
 
 
@@ -45,7 +44,7 @@ def fail(data: TelemetryData) -> TelemetryData:
 
 def test_processors_run_in_order_and_none_filters() -> None:
     """`even` sees what `plus_ten` made, and what it filters is success."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(plus_ten, even, sink=sink)
     assert kind(rig.send([1])) is Kind.FILTERED
     assert kind(rig.send([2])) is Kind.DELIVERED
@@ -56,7 +55,7 @@ def test_processors_run_in_order_and_none_filters() -> None:
 
 def test_several_results_leave_in_order_and_all_of_them_answer() -> None:
     """A splitting processor's sender hears when the last part has arrived."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(apart, plus_ten, sink=sink)
     assert kind(rig.send([1, 2, 3])) is Kind.DELIVERED
     assert sink.calls == [[11], [12], [13]]
@@ -70,7 +69,7 @@ def test_a_generator_that_raises_late_rejects_the_whole_input() -> None:
         yield data.derive(data.to_bytes())
         raise ValueError("late")
 
-    sink = Sink()
+    sink = Recorder()
     rig = run(breaks, sink=sink)
     receipt = rig.send([1])
     assert kind(receipt) is Kind.REJECTED
@@ -81,7 +80,7 @@ def test_a_generator_that_raises_late_rejects_the_whole_input() -> None:
 
 def test_a_raise_rejects_its_element_publishes_it_and_goes_on() -> None:
     """A bad element must not end a stream, nor vanish."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig()
     published: list[Any] = []
     rig.assembly.rejected.subscribe(published.append)
@@ -96,7 +95,7 @@ def test_a_raise_rejects_its_element_publishes_it_and_goes_on() -> None:
 
 def test_on_error_drop_loses_it_under_a_reason_and_tells_success() -> None:
     """The user wrote the policy, so the sender need not send again."""
-    rig = run(fail, sink=Sink(), on_error="drop")
+    rig = run(fail, sink=Recorder(), on_error="drop")
     assert kind(rig.send([1])) is Kind.DROPPED
     assert rig.books["chain"].dropped == 1
     rig.check_books()
@@ -104,7 +103,7 @@ def test_on_error_drop_loses_it_under_a_reason_and_tells_success() -> None:
 
 def test_on_error_stop_ends_the_stream_as_rx_does() -> None:
     """And the source refuses from then on."""
-    rig = run(fail, sink=Sink(), on_error="stop")
+    rig = run(fail, sink=Recorder(), on_error="stop")
     assert kind(rig.send([1])) is Kind.FAILED
     assert [str(error) for error in rig.errors] == ["odd"]
     assert kind(rig.send([2])) is Kind.FAILED
@@ -113,7 +112,7 @@ def test_on_error_stop_ends_the_stream_as_rx_does() -> None:
 
 def test_on_error_may_be_a_function_that_repairs() -> None:
     """It returns what a processor may return."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(fail, sink=sink, on_error=lambda data, error: plus_ten(data))
     assert kind(rig.send([1])) is Kind.DELIVERED
     assert sink.ids == [11]
@@ -122,7 +121,7 @@ def test_on_error_may_be_a_function_that_repairs() -> None:
 
 def test_async_processors_keep_order_and_run_one_at_a_time() -> None:
     """The second must wait for the first although it would be quicker."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(slowly, sink=sink)
     receipts = [rig.send([3]), rig.send([1])]
     rig.wait(3)
@@ -140,7 +139,7 @@ def test_an_async_processor_that_raises_rejects_and_the_next_runs() -> None:
         await asyncio.sleep(1)
         return fail(data)
 
-    sink = Sink()
+    sink = Recorder()
     rig = run(fails, sink=sink)
     first, second = rig.send([1]), rig.send([2])
     rig.wait(2)
@@ -150,7 +149,7 @@ def test_an_async_processor_that_raises_rejects_and_the_next_runs() -> None:
 
 def test_on_completion_what_runs_and_waits_is_finished_first() -> None:
     """Completion overtakes nothing."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(slowly, sink=sink)
     rig.send([2])
     rig.send([1])
@@ -165,7 +164,7 @@ def test_on_completion_what_runs_and_waits_is_finished_first() -> None:
 
 def test_on_error_of_the_source_what_runs_and_waits_is_finished_first() -> None:
     """What was received before a fault is still good data."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig()
     gate: Any = rx.subject.Subject()
     rig.run(rx_ops.merge(gate), ops.chain(slowly), ops.export(sink))
@@ -190,7 +189,7 @@ def test_on_dispose_what_runs_is_cancelled_and_all_of_it_fails() -> None:
             raise
         return data
 
-    rig = run(forever, sink=Sink())
+    rig = run(forever, sink=Recorder())
     receipts = [rig.send([1]), rig.send([2])]
     rig.dispose()
     rig.clock.run()
@@ -201,7 +200,7 @@ def test_on_dispose_what_runs_is_cancelled_and_all_of_it_fails() -> None:
 
 def test_a_plain_chain_holds_nothing_when_disposed() -> None:
     """It has no queue, so a disposal finds nothing to fail."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(plus_ten, sink=sink)
     receipt = rig.send([1])
     rig.dispose()
@@ -213,7 +212,7 @@ def test_a_plain_chain_holds_nothing_when_disposed() -> None:
 def test_a_second_subscription_has_a_queue_of_its_own() -> None:
     """Two streams through one operator must not take each other's turns."""
     operator = ops.chain(slowly)
-    first, second = Sink(), Sink()
+    first, second = Recorder(), Recorder()
     one, two = Rig(), Rig()
     one.run(operator, ops.export(first))
     two.run(operator, ops.export(second))
@@ -226,7 +225,7 @@ def test_a_second_subscription_has_a_queue_of_its_own() -> None:
 @pytest.mark.parametrize("made", [3, [3], "text"])
 def test_a_processor_that_returns_nonsense_rejects_its_element(made: Any) -> None:
     """It is the processor's fault; the message says what was expected."""
-    rig = run(lambda data: made, sink=Sink())
+    rig = run(lambda data: made, sink=Recorder())
     receipt = rig.send([1])
     assert kind(receipt) is Kind.REJECTED
     rig.check_books()
@@ -234,7 +233,7 @@ def test_a_processor_that_returns_nonsense_rejects_its_element(made: Any) -> Non
 
 def test_a_lambda_that_returns_a_coroutine_is_told_how() -> None:
     """`lambda d: coro(d)` looks plain; a never-awaited coroutine would be silent."""
-    rig = run(lambda data: slowly(data), sink=Sink())
+    rig = run(lambda data: slowly(data), sink=Recorder())
     receipt = rig.send([1])
     assert receipt.outcome is not None
     assert "async def" in receipt.outcome.reason

@@ -12,8 +12,7 @@ from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED as delivered
 from rxotlp._core.outcomes import Kind, failed
 from rxotlp.data import TelemetryData
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of
+from rxotlp.testing import Recorder, Rig, ids_of, kind
 
 DELIVERED, DROPPED, FAILED = Kind.DELIVERED, Kind.DROPPED, Kind.FAILED
 FILTERED = Kind.FILTERED
@@ -30,7 +29,7 @@ def raising(data: TelemetryData) -> TelemetryData:
 
 def test_parts_that_a_wrapped_operator_makes_are_discarded_on_purpose_too() -> None:
     """A part inherits what is said of the whole."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(
         ops.discarding(
             "debounced",
@@ -51,7 +50,7 @@ def test_parts_that_a_wrapped_operator_makes_are_discarded_on_purpose_too() -> N
 @pytest.mark.parametrize("wrapped", [rx_ops.debounce(1.0), rx_ops.sample(1.0)])
 def test_a_sender_does_not_wait_for_a_wrapped_operator_to_let_go(wrapped: Any) -> None:
     """They refer to what they have sent until another comes, and none may come for hours."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(ops.discarding("thinned", wrapped), ops.export(sink))
     receipt = rig.send([1])
     rig.wait(1.5)
@@ -65,7 +64,7 @@ def test_what_a_wrapped_operator_sends_twice_is_judged_by_both() -> None:
     outcomes = [failed("down"), delivered]
     rig.run(
         ops.discarding("x", FLAT_MAP(lambda data: rx.of(data, data))),
-        ops.export(Sink(lambda _data: outcomes.pop())),
+        ops.export(Recorder(lambda _data: outcomes.pop())),
     )
     receipt = rig.send([1])
     rig.wait(0)
@@ -75,7 +74,7 @@ def test_what_a_wrapped_operator_sends_twice_is_judged_by_both() -> None:
 
 def test_what_dies_after_a_wrapped_operator_is_no_business_of_it() -> None:
     """The mark is taken off what comes out, or it would hide real losses further on."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(
         ops.discarding("debounced", rx_ops.debounce(1.0)),
         rx_ops.delay(1.0),
@@ -95,7 +94,9 @@ def test_what_a_wrapped_operator_holds_when_the_stream_is_over_fails(how: str) -
     rig = Rig()
     gate: Any = Subject()
     rig.run(
-        rx_ops.merge(gate), ops.discarding("debounced", rx_ops.debounce(9.0)), ops.export(Sink())
+        rx_ops.merge(gate),
+        ops.discarding("debounced", rx_ops.debounce(9.0)),
+        ops.export(Recorder()),
     )
     receipt = rig.send([1])
     if how == "dispose":
@@ -114,7 +115,7 @@ def test_what_a_wrapped_operator_holds_when_the_stream_is_over_fails(how: str) -
 def test_a_wrapped_operator_that_raises_discards_nothing_on_purpose() -> None:
     """A fault is a fault, wherever it happens."""
     rig = Rig()
-    rig.run(ops.discarding("debounced", rx_ops.map(raising)), ops.export(Sink()))
+    rig.run(ops.discarding("debounced", rx_ops.map(raising)), ops.export(Recorder()))
     receipt = rig.send([1])
     rig.errors.clear()
     gc.collect()
@@ -125,14 +126,14 @@ def test_a_wrapped_operator_that_raises_discards_nothing_on_purpose() -> None:
 def test_what_a_wrapped_filter_removes_is_filtered() -> None:
     """Inside the emission nothing changes."""
     rig = Rig()
-    rig.run(ops.discarding("odd", rx_ops.filter(even)), ops.export(Sink()))
+    rig.run(ops.discarding("odd", rx_ops.filter(even)), ops.export(Recorder()))
     assert kind(rig.send([1])) is FILTERED
     rig.check_books()
 
 
 def test_on_completion_the_operator_decides_what_becomes_of_what_it_holds() -> None:
     """`debounce` sends it."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     rig.run(ops.discarding("debounced", rx_ops.debounce(9.0)), ops.export(sink))
     receipts = [rig.send([1]), rig.send([2])]
     rig.end()
@@ -146,7 +147,7 @@ def test_on_error_the_error_is_passed_on() -> None:
     """It holds nothing itself."""
     rig = Rig()
     gate: Any = Subject()
-    rig.run(rx_ops.merge(gate), ops.discarding("x", rx_ops.debounce(9.0)), ops.export(Sink()))
+    rig.run(rx_ops.merge(gate), ops.discarding("x", rx_ops.debounce(9.0)), ops.export(Recorder()))
     gate.on_error(ValueError("upstream"))
     rig.wait(0)
     assert [str(error) for error in rig.errors] == ["upstream"]
@@ -155,7 +156,10 @@ def test_on_error_the_error_is_passed_on() -> None:
 def test_a_second_subscription_shares_nothing() -> None:
     """A disposal of one stream must not change what the other discards."""
     operator = ops.discarding("debounced", rx_ops.debounce(9.0))
-    one, two = Rig().run(operator, ops.export(Sink())), Rig().run(operator, ops.export(Sink()))
+    one, two = (
+        Rig().run(operator, ops.export(Recorder())),
+        Rig().run(operator, ops.export(Recorder())),
+    )
     one.dispose()
     receipt = two.send([1])
     two.send([2])
@@ -165,7 +169,9 @@ def test_a_second_subscription_shares_nothing() -> None:
 
 def test_its_stages_have_the_name_it_is_given() -> None:
     """So that the books say which discard lost how many."""
-    rig = Rig().run(ops.discarding("sampled", rx_ops.sample(1.0), name="thin"), ops.export(Sink()))
+    rig = Rig().run(
+        ops.discarding("sampled", rx_ops.sample(1.0), name="thin"), ops.export(Recorder())
+    )
     rig.send([1])
     assert rig.books["thin"].received == 1
     assert rig.books["thin out"].received == 0
@@ -191,7 +197,7 @@ def test_what_leaves_an_inner_operator_is_still_inside_the_outer_one() -> None:
     """Else what the outer one supersedes would fail, and its senders would send it for ever."""
     inner = ops.discarding("inner", rx_ops.debounce(0.1))
     rig = Rig().run(
-        ops.discarding("outer", rx.compose(inner, rx_ops.debounce(1))), ops.export(Sink())
+        ops.discarding("outer", rx.compose(inner, rx_ops.debounce(1))), ops.export(Recorder())
     )
     first = rig.send([1])
     second = rig.send([2])

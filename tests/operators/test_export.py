@@ -15,8 +15,7 @@ from rxotlp.data import TelemetryData
 from rxotlp.operators import Delivery
 from rxotlp.pipeline import Pipeline
 from rxotlp.sources.iterable import from_iterable
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
 class Slow:
@@ -65,7 +64,7 @@ def test_outcomes_reach_the_sender_and_the_books(
     outcome: Outcome, heard: Kind, account: dict[str, int]
 ) -> None:
     """What the exporter reports is what the sender hears and the books say."""
-    rig = Rig().run(ops.export(Sink(outcome)))
+    rig = Rig().run(ops.export(Recorder(outcome)))
     receipt = rig.send([1, 2, 3])
     assert kind(receipt) is heard
     assert receipt.rejected == account.get("rejected", 0)
@@ -77,7 +76,7 @@ def test_outcomes_reach_the_sender_and_the_books(
 @pytest.mark.parametrize("made", [None, "ok", 3])
 def test_an_exporter_that_returns_nonsense_has_delivered_nothing(made: Any) -> None:
     """Forgetting `return` must not acknowledge."""
-    rig = Rig().run(ops.export(Sink(made)))
+    rig = Rig().run(ops.export(Recorder(made)))
     assert kind(rig.send([1])) is Kind.FAILED
     rig.check_books()
 
@@ -168,7 +167,7 @@ def test_what_was_withdrawn_before_the_attempt_is_not_sent() -> None:
 
 def test_a_withdrawn_part_of_a_batch_is_left_out_at_the_first_attempt() -> None:
     """The others of its batch are delivered all the same."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.batch(max_delay=5), ops.export(sink))
     first, second = rig.send([1, 2]), rig.send([3])
     first.expire("out of patience")
@@ -237,7 +236,7 @@ def test_on_dispose_what_runs_is_reported_and_what_waits_fails() -> None:
 
 def test_a_stage_behind_an_export_is_told_what_it_gets() -> None:
     """An export emits deliveries: wiring telemetry operators behind it is a mistake."""
-    rig = Rig().run(ops.export(Sink()), ops.batch())
+    rig = Rig().run(ops.export(Recorder()), ops.batch())
     told: list[BaseException] = []
     rig.clock.on_error = told.append
     rig.send([1])

@@ -17,8 +17,7 @@ from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed
 from rxotlp.data import TelemetryData
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import SyncScheduler
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
 class Slow:
@@ -57,7 +56,7 @@ def unkept_logs(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_an_end_does_not_overtake_elements_that_wait_for_the_turn(make: Any) -> None:
     """A source on its own thread ends while the scheduler is busy: all it sent still goes."""
-    sink, done, busy, go = Sink(), threading.Event(), threading.Event(), threading.Event()
+    sink, done, busy, go = Recorder(), threading.Event(), threading.Event(), threading.Event()
     receipts = []
 
     def occupy() -> None:
@@ -128,7 +127,7 @@ def test_an_observer_that_raises_loses_no_other_element(operator: Any) -> None:
 @pytest.mark.usefixtures("unkept_logs")
 def test_an_observer_of_what_was_rejected_cannot_stop_the_stream() -> None:
     """A dead-letter exporter that is down is no reason to hold the good elements back."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
 
     async def odd_only(data: TelemetryData) -> TelemetryData:
         if ids_of(data)[0] % 2 == 0:
@@ -177,7 +176,7 @@ def test_no_frame_task_or_future_of_ours_keeps_an_element_that_a_filter_removes(
     operator: Any,
 ) -> None:
     """A filter after a stage that waited is still a filter, not a loss to be sent again."""
-    rig = Rig().run(operator, rx_ops.filter(lambda _data: False), ops.export(Sink()))
+    rig = Rig().run(operator, rx_ops.filter(lambda _data: False), ops.export(Recorder()))
     receipt = rig.send([1])
     rig.wait(1)
     assert kind(receipt) is Kind.FILTERED
@@ -194,7 +193,7 @@ def test_an_error_that_ends_a_stream_keeps_no_element_through_its_cause() -> Non
         except ValueError as error:
             raise RuntimeError("wrapped") from error
 
-    rig.run(ops.chain(wrap, on_error="stop"), ops.export(Sink()))
+    rig.run(ops.chain(wrap, on_error="stop"), ops.export(Recorder()))
     receipt = rig.send([1])
     assert kind(receipt) is Kind.FAILED
     assert [str(error) for error in rig.errors] == ["wrapped"]
@@ -210,7 +209,7 @@ def test_what_one_branch_delivered_and_another_holds_is_not_answered_as_delivere
     operator: Any,
 ) -> None:
     """The second destination has not got it; only a resend can bring it there."""
-    rig, good, late = Rig(), Sink(), Sink(failed("down"))
+    rig, good, late = Rig(), Recorder(), Recorder(failed("down"))
 
     def stream(source: Observable[Any]) -> Observable[Any]:
         shared = source.pipe(rx_ops.share())
@@ -253,7 +252,7 @@ def test_the_books_know_every_edge_on_which_two_branches_left_an_element(
     first: Any, second: Any
 ) -> None:
     """Both emit the same element; what one's edge loses must not count as held for ever."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
 
     def stream(source: Observable[Any]) -> Observable[Any]:
         shared = source.pipe(rx_ops.share())

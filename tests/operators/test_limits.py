@@ -20,8 +20,7 @@ from rxotlp.errors import DecodeError
 from rxotlp.pipeline import Pipeline
 from rxotlp.schedulers import AsyncScheduler
 from rxotlp.sources.iterable import from_iterable
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
 class Slow:
@@ -48,7 +47,7 @@ class Slow:
 
 def test_a_lowered_limit_closes_an_over_full_batch_at_once_and_counts_from_then_on() -> None:
     """A controller that lowers the batch size wants it lower now."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig().run(ops.batch(max_items=ops.Limit(limits, 10), max_delay=60), ops.export(sink))
     for number in range(4):
         rig.send([number])
@@ -66,14 +65,14 @@ def test_a_lowered_limit_closes_an_over_full_batch_at_once_and_counts_from_then_
 
 def test_a_bare_observable_starts_with_the_default() -> None:
     """`initial` is for those who want another."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig().run(ops.batch(max_items=limits, max_bytes=limits), ops.export(sink))
     assert rig.books["batch"].limits == {"max_items": 8192, "max_bytes": 4 << 20}
 
 
 def test_a_value_at_subscription_counts_before_the_first_element() -> None:
     """A BehaviorSubject knows its value; `initial` is for those that do not yet."""
-    sink = Sink()
+    sink = Recorder()
     limits = BehaviorSubject[float](2)
     rig = Rig().run(ops.batch(max_items=ops.Limit(limits, 100)), ops.export(sink))
     rig.send([1])
@@ -83,7 +82,7 @@ def test_a_value_at_subscription_counts_before_the_first_element() -> None:
 
 def test_0_pauses_a_batch_and_all_that_waited_leaves_when_it_is_over() -> None:
     """In order, within the limit of the day, whatever the timers wanted meanwhile."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig().run(
         ops.batch(max_items=ops.Limit(limits, 10), max_delay=1, max_idle=0.5), ops.export(sink)
     )
@@ -103,7 +102,7 @@ def test_0_pauses_a_batch_and_all_that_waited_leaves_when_it_is_over() -> None:
 
 def test_an_end_in_a_pause_lets_a_batch_go_within_the_last_limit_above_0() -> None:
     """A drain must not wait for a control loop."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig().run(ops.batch(max_items=ops.Limit(limits, 2)), ops.export(sink))
     rig.send([1])
     limits.on_next(0)
@@ -117,7 +116,7 @@ def test_an_end_in_a_pause_lets_a_batch_go_within_the_last_limit_above_0() -> No
 
 def test_a_dispose_in_a_pause_fails_what_waits_and_follows_no_limit() -> None:
     """A disposed stage must not be kept alive by the loop that controls it."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig().run(ops.batch(max_items=ops.Limit(limits, 0)), ops.export(sink))
     receipt = rig.send([1])
     rig.dispose()
@@ -133,7 +132,7 @@ def test_what_cannot_be_cut_after_a_pause_is_rejected_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A broken element is its sender's trouble; the others waited as long."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig().run(ops.batch(max_items=ops.Limit(limits, 0)), ops.export(sink))
     receipts = [rig.send([1]), rig.send([2, 3, 4]), rig.send([5])]
 
@@ -177,7 +176,7 @@ def test_a_raised_limit_starts_what_waits_and_a_lowered_one_cancels_nothing() ->
 
 def test_a_pause_is_kept_after_the_end_of_the_source_until_it_is_over() -> None:
     """A file is read in no time; a pause that did not outlast that would be none."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig().run(ops.export(sink, max_concurrent=ops.Limit(limits, 0)))
     rig.send([1])
     rig.end()
@@ -195,7 +194,7 @@ def test_a_pause_that_nothing_can_end_fails_what_waits_when_the_source_ends(
     ends_first: bool,
 ) -> None:
     """A stream that can never complete would hang whoever waits for it."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig().run(ops.export(sink, max_concurrent=ops.Limit(limits, 0)))
     receipt = rig.send([1])
     if ends_first:
@@ -213,7 +212,7 @@ def test_a_pause_that_nothing_can_end_fails_what_waits_when_the_source_ends(
 
 def test_a_drain_does_not_wait_for_a_pause_longer_than_it_may() -> None:
     """Whoever stops a process gets it stopped; the senders are told to send again."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     pipeline = Pipeline(
         from_iterable([logs([1, 2])]).pipe(ops.export(sink, max_concurrent=ops.Limit(limits, 0)))
     )
@@ -230,7 +229,7 @@ def test_many_that_start_at_once_are_all_started_though_an_observer_raises(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """After a pause thousands may wait; their stack must not grow with them."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
 
     def raising(_delivery: Any) -> None:
         raise ValueError("observer")
@@ -247,7 +246,7 @@ def test_many_that_start_at_once_are_all_started_though_an_observer_raises(
 
 def test_an_observer_that_disposes_stops_what_had_not_begun() -> None:
     """What was about to begin has sent nothing yet, so its sender may send it elsewhere."""
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig()
 
     def dispose() -> None:
@@ -274,7 +273,7 @@ def test_parallel_pauses_starts_again_and_fails_what_waits_for_good(ordered: boo
         await asyncio.sleep(1)
         return data
 
-    sink, limits = Sink(), Subject[float]()
+    sink, limits = Recorder(), Subject[float]()
     rig = Rig().run(
         ops.parallel(slow, max_concurrent=ops.Limit(limits, 0), ordered=ordered), ops.export(sink)
     )
@@ -338,7 +337,7 @@ def test_the_last_value_stays_when_the_limits_end_or_fail(
 def test_a_second_subscription_follows_the_limits_by_itself() -> None:
     """State in the operator would let one stream's end stop the other's loop."""
     limits = Subject[float]()
-    operator = ops.export(Sink(), max_concurrent=ops.Limit(limits, 1))
+    operator = ops.export(Recorder(), max_concurrent=ops.Limit(limits, 1))
     one, two = Rig().run(operator), Rig().run(operator)
     assert len(limits.observers) == 2
     one.dispose()
@@ -359,7 +358,7 @@ def test_limits_from_within_an_emission_count_after_it() -> None:
         limits.on_next(5)
         order.append("out")
 
-    sink = Sink(lambda _data: order.append("attempt") or DELIVERED)  # type: ignore[func-returns-value]
+    sink = Recorder(lambda _data: order.append("attempt") or DELIVERED)  # type: ignore[func-returns-value]
     rig = Rig().run(ops.export(sink, max_concurrent=ops.Limit(limits, 1)), on_next=on_next)
     rig.send([1])
     rig.send([2])
@@ -396,7 +395,7 @@ def test_a_control_loop_on_the_stages_clock_turns_the_limit() -> None:
 def test_limits_from_other_threads_lose_nothing(asynchronous: bool) -> None:
     """Whoever measures a backend does it on a thread of his own."""
     limits = Subject[float]()
-    sink = Sink()
+    sink = Recorder()
     done = threading.Event()
 
     def turn_knobs() -> None:
@@ -449,9 +448,12 @@ def test_limits_from_other_threads_lose_nothing(asynchronous: bool) -> None:
             r"Limit\(initial=1.5\): expected a whole number",
         ),
         (lambda: ops.Limit(rx.never(), True), r"Limit\(initial=True\): expected a whole number"),
-        (lambda: ops.export(Sink(), max_concurrent=0), r"export\(max_concurrent=0\): expected 1"),
         (
-            lambda: ops.export(Sink(), max_concurrent=cast(Any, "8")),
+            lambda: ops.export(Recorder(), max_concurrent=0),
+            r"export\(max_concurrent=0\): expected 1",
+        ),
+        (
+            lambda: ops.export(Recorder(), max_concurrent=cast(Any, "8")),
             r"export\(max_concurrent='8'\): expected a whole number, an Observable of numbers",
         ),
         (lambda: ops.batch(max_bytes=True), r"batch\(max_bytes=True\): expected a whole number"),

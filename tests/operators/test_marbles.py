@@ -12,9 +12,7 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED
 from rxotlp.data import Signal, TelemetryData
-from tests.support.feed import Rig, Sink
-from tests.support.logs import ids_of, logs
-from tests.support.marbles import Moment, diagrams
+from rxotlp.testing import Moment, Recorder, Rig, diagrams, ids_of, logs
 
 OPERATORS = sorted(name for name in ops.__all__ if name[0].islower())
 
@@ -134,7 +132,7 @@ def test_the_diagram_of_route_is_what_it_does() -> None:
     """The same, with its branches."""
     rows = diagrams(ops.route)
     rig = Rig()
-    archive, backend = Sink(), Sink()
+    archive, backend = Recorder(), Recorder()
     branches = {"archive": archive, "backend": backend}
 
     def with_letter(data: TelemetryData) -> str:

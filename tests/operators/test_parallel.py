@@ -13,8 +13,7 @@ from rxotlp._core.outcomes import Kind
 from rxotlp.data import TelemetryData
 from rxotlp.pipeline import Pipeline
 from rxotlp.sources.iterable import from_iterable
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
 async def slowly(data: TelemetryData) -> TelemetryData:
@@ -22,7 +21,7 @@ async def slowly(data: TelemetryData) -> TelemetryData:
     return data
 
 
-def run(function: Any, sink: Sink, **options: Any) -> Rig:
+def run(function: Any, sink: Recorder, **options: Any) -> Rig:
     return Rig().run(ops.parallel(function, **options), ops.export(sink))
 
 
@@ -38,7 +37,7 @@ def test_no_more_than_max_concurrent_run_at_once() -> None:
         running -= 1
         return data
 
-    sink = Sink()
+    sink = Recorder()
     rig = run(count, sink, max_concurrent=3)
     receipts = [rig.send([number]) for number in range(10)]
     assert rig.books["parallel"].held == 10
@@ -51,7 +50,7 @@ def test_no_more_than_max_concurrent_run_at_once() -> None:
 
 def test_results_leave_as_they_are_ready() -> None:
     """A slow one holds nobody up, unless order was asked for."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(slowly, sink)
     for number in (3, 1, 2):
         rig.send([number])
@@ -61,7 +60,7 @@ def test_results_leave_as_they_are_ready() -> None:
 
 def test_ordered_results_leave_in_order_of_arrival() -> None:
     """And a finished one that waits keeps its slot."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(slowly, sink, ordered=True, max_concurrent=2)
     for number in (3, 1, 2):
         rig.send([number])
@@ -74,7 +73,7 @@ def test_ordered_results_leave_in_order_of_arrival() -> None:
 
 def test_elements_of_one_key_keep_their_order() -> None:
     """Order per tenant, concurrency across tenants."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(slowly, sink, key=lambda data: ids_of(data)[0] % 2)
     for number in (5, 2, 1):
         rig.send([number])
@@ -89,7 +88,7 @@ async def one_second(data: TelemetryData) -> TelemetryData:
 
 def test_the_more_important_starts_sooner_and_equal_ones_in_order() -> None:
     """What a user looks at now must not wait for last night's backlog."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(one_second, sink, max_concurrent=1, priority=lambda data: ids_of(data)[0] // 10)
     for number in (1, 2, 10, 11, 20, 3):
         rig.send([number])
@@ -100,7 +99,7 @@ def test_the_more_important_starts_sooner_and_equal_ones_in_order() -> None:
 
 def test_what_is_least_important_runs_under_saturation() -> None:
     """It is overtaken for as long as was said, however many important ones keep coming."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(
         one_second,
         sink,
@@ -120,7 +119,7 @@ def test_what_is_least_important_runs_under_saturation() -> None:
 
 def test_elements_of_one_key_keep_their_order_whatever_their_priorities() -> None:
     """Importance must not undo what the key is for."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(
         one_second,
         sink,
@@ -145,7 +144,7 @@ def test_elements_of_one_key_keep_their_order_whatever_their_priorities() -> Non
 )
 def test_an_element_without_a_valid_priority_is_rejected(priority: Any, reason: str) -> None:
     """It never had a place in the line; the others keep theirs."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(one_second, sink, priority=lambda data: 0 if ids_of(data) == [2] else priority(data))
     bad, good = rig.send([1]), rig.send([2])
     rig.clock.run()
@@ -157,7 +156,7 @@ def test_an_element_without_a_valid_priority_is_rejected(priority: Any, reason: 
 
 def test_more_than_max_waiting_fail_as_retryable() -> None:
     """Without a bound, waiting is memory."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(slowly, sink, max_concurrent=1, max_waiting=1)
     receipts = [rig.send([number]) for number in (1, 2, 3)]
     assert [kind(receipt) for receipt in receipts] == [None, None, Kind.FAILED]
@@ -175,7 +174,7 @@ def test_a_raise_rejects_its_element_and_the_others_go_on() -> None:
             raise ValueError("two")
         return data
 
-    sink = Sink()
+    sink = Recorder()
     rig = run(fails, sink)
     first, second = rig.send([1, 2]), rig.send([3])
     rig.wait(1)
@@ -189,7 +188,7 @@ def test_none_filters_and_a_list_splits() -> None:
     async def apart(data: TelemetryData) -> Any:
         return [logs([number]) for number in ids_of(data)] if data.items > 1 else None
 
-    sink = Sink()
+    sink = Recorder()
     rig = run(apart, sink)
     first, second = rig.send([1]), rig.send([2, 3])
     rig.clock.run()
@@ -206,7 +205,7 @@ def test_plain_functions_run_in_a_pool_and_may_block() -> None:
         meet.wait(30)
         return data
 
-    sink = Sink()
+    sink = Recorder()
     stream = from_iterable([logs([1]), logs([2])]).pipe(
         ops.parallel(block, max_concurrent=2), ops.export(sink)
     )
@@ -219,7 +218,7 @@ def test_plain_functions_run_in_a_pool_and_may_block() -> None:
 
 def test_on_completion_what_runs_and_waits_is_finished_first() -> None:
     """Completion overtakes nothing."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(slowly, sink, max_concurrent=1)
     rig.send([2])
     rig.send([1])
@@ -234,7 +233,7 @@ def test_on_completion_what_runs_and_waits_is_finished_first() -> None:
 
 def test_on_error_of_the_source_what_runs_and_waits_is_finished_first() -> None:
     """What was received before a fault is still good data."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig()
     gate: Any = rx.subject.Subject()
     rig.run(rx_ops.merge(gate), ops.parallel(slowly, max_concurrent=1), ops.export(sink))
@@ -250,7 +249,7 @@ def test_on_error_of_the_source_what_runs_and_waits_is_finished_first() -> None:
 @pytest.mark.parametrize("ordered", [False, True])
 def test_on_dispose_everything_fails_whether_it_ran_waited_or_was_done(ordered: bool) -> None:
     """Nothing of it was delivered, so all of it is sent again."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(slowly, sink, max_concurrent=2, ordered=ordered)
     receipts = [rig.send([number]) for number in (9, 1, 8)]
     rig.wait(1)
@@ -264,7 +263,7 @@ def test_on_dispose_everything_fails_whether_it_ran_waited_or_was_done(ordered: 
 def test_a_second_subscription_has_slots_of_its_own() -> None:
     """Two streams through one operator do not share a bound."""
     operator = ops.parallel(slowly, max_concurrent=1)
-    first, second = Sink(), Sink()
+    first, second = Recorder(), Recorder()
     one, two = Rig(), Rig()
     one.run(operator, ops.export(first))
     two.run(operator, ops.export(second))

@@ -15,8 +15,7 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind
 from rxotlp.data import TelemetryData
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
 async def derive(data: TelemetryData) -> TelemetryData:
@@ -52,7 +51,7 @@ def derive_and_drop_blocking(data: TelemetryData) -> None:
 )
 def test_what_a_processor_makes_and_filters_is_filtered(operator: Any) -> None:
     """A sender that heard 'retry' would send it for ever."""
-    rig = Rig().run(operator, ops.export(Sink()))
+    rig = Rig().run(operator, ops.export(Recorder()))
     receipt = rig.send([1, 2])
     rig.wait(5)
     assert kind(receipt) is Kind.FILTERED
@@ -61,7 +60,7 @@ def test_what_a_processor_makes_and_filters_is_filtered(operator: Any) -> None:
 
 def test_what_stands_between_two_processors_is_not_missed() -> None:
     """The second makes its own by hand; what the first made has served its purpose."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.chain(derive, by_hand), ops.export(sink))
     receipt = rig.send([1, 2])
     rig.wait(5)
@@ -80,7 +79,7 @@ def test_what_a_processor_keeps_and_loses_later_is_a_failure() -> None:
         kept.append(data.derive(data.to_bytes()))
         return data
 
-    rig = Rig().run(ops.chain(keep), ops.export(Sink()))
+    rig = Rig().run(ops.chain(keep), ops.export(Recorder()))
     receipt = rig.send([1])
     rig.wait(5)
     assert kind(receipt) is None
@@ -91,7 +90,7 @@ def test_what_a_processor_keeps_and_loses_later_is_a_failure() -> None:
 
 def test_what_another_branch_loses_meanwhile_is_a_failure() -> None:
     """The stage's mark is on what its processors make, not on what others do."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
 
     def stream(source: Any) -> Any:
         shared = source.pipe(rx_ops.share())
@@ -114,7 +113,7 @@ def derived(data: TelemetryData) -> TelemetryData:
 
 def test_a_mark_around_the_stage_still_holds_behind_it() -> None:
     """`discarding` around an async chain: what debounce supersedes behind it is dropped."""
-    rig, sink = Rig(), Sink()
+    rig, sink = Rig(), Recorder()
     inner = rx.compose(ops.chain(derive), rx_ops.debounce(3.0))
     rig.run(ops.discarding("debounced", inner), ops.export(sink))
     first, second = rig.send([1]), rig.send([2])

@@ -18,11 +18,10 @@ from rxotlp.pipeline import Pipeline
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import SyncScheduler
 from rxotlp.sources.iterable import from_iterable
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
-class Slow(Sink):
+class Slow(Recorder):
     """An async destination: an element takes ten seconds."""
 
     async def export(self, data: TelemetryData) -> Outcome:  # type: ignore[override]
@@ -30,7 +29,7 @@ class Slow(Sink):
         return super().export(data)
 
 
-class Flaky(Sink):
+class Flaky(Recorder):
     """A destination that fails so many times before it takes anything."""
 
     def __init__(self, failures: int, outcome: Outcome | None = None) -> None:
@@ -178,7 +177,7 @@ def test_after_max_attempts_an_element_is_dropped_and_booked(
 
 def test_what_can_never_be_delivered_is_not_handed_over_again() -> None:
     """A rejection is final; its stage has booked it."""
-    sink = Sink(rejected("bad"))
+    sink = Recorder(rejected("bad"))
     rig = Rig().run(ops.queue(), ops.export(sink))
     assert kind(rig.send([1])) is Kind.DELIVERED
     rig.wait(100)
@@ -197,7 +196,7 @@ def test_what_can_never_be_delivered_is_not_handed_over_again() -> None:
 )
 def test_what_is_larger_than_the_queue_is_refused_for_good(policy: str, heard: Kind) -> None:
     """It would wait for ever."""
-    rig = Rig().run(ops.queue(max_items=2, when_full=policy), ops.export(Sink()))
+    rig = Rig().run(ops.queue(max_items=2, when_full=policy), ops.export(Recorder()))
     assert kind(rig.send([1, 2, 3])) is heard
     rig.check_books()
 
@@ -230,7 +229,7 @@ def test_on_completion_everything_is_settled_first() -> None:
 
 def test_what_follows_may_hold_until_the_end() -> None:
     """A batch that waits a minute is not waited for: it is told that the stream ends."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.queue(linger=2), ops.batch(max_delay=60), ops.export(sink))
     rig.send([1])
     rig.feed.stop()
@@ -244,7 +243,9 @@ def test_what_follows_may_hold_until_the_end() -> None:
 
 def test_what_fails_after_the_end_is_dropped() -> None:
     """There is nowhere to hand it over again, and its sender has heard success."""
-    rig = Rig().run(ops.queue(linger=2), ops.batch(max_delay=60), ops.export(Sink(failed("no"))))
+    rig = Rig().run(
+        ops.queue(linger=2), ops.batch(max_delay=60), ops.export(Recorder(failed("no")))
+    )
     rig.send([1])
     rig.end()
     assert rig.completed()
@@ -349,7 +350,7 @@ def test_it_hands_over_to_another_scheduler() -> None:
             ops.chain(here),
             ops.queue(max_items=20, scheduler=other),
             ops.chain(there),
-            ops.export(Sink(), scheduler=other),
+            ops.export(Recorder(), scheduler=other),
         )
         with Pipeline(stream) as pipeline:
             assert pipeline.wait(60)
@@ -442,7 +443,7 @@ def no_priority(data: TelemetryData) -> Any:
 )
 def test_an_element_without_a_valid_priority_is_rejected(number: int, reason: str) -> None:
     """Before it is acknowledged, so its sender hears of it."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.queue(priority=no_priority), ops.export(sink))
     bad, good = rig.send([number]), rig.send([3])
     assert (kind(bad), kind(good)) == (Kind.REJECTED, Kind.DELIVERED)

@@ -10,17 +10,16 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind
 from rxotlp.data import TelemetryData
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
-def run(sink: Sink, **options: Any) -> Rig:
+def run(sink: Recorder, **options: Any) -> Rig:
     return Rig().run(ops.rate_limit(1, **{"burst": 2, **options}), ops.export(sink))
 
 
 def test_what_is_too_early_waits_in_order_with_its_sender() -> None:
     """Nothing is lost, and the backend sees its two at once and then one a second."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink)
     receipts = [rig.send([number]) for number in range(4)]
     assert sink.ids == [0, 1]
@@ -36,7 +35,7 @@ def test_what_is_too_early_waits_in_order_with_its_sender() -> None:
 
 def test_a_small_element_does_not_overtake_a_large_one() -> None:
     """Order is kept, though the small one would fit."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink)
     rig.send([0])
     rig.send([1, 2])
@@ -51,7 +50,7 @@ def test_a_small_element_does_not_overtake_a_large_one() -> None:
 
 def test_an_element_larger_than_the_burst_passes_and_the_next_waits_for_it() -> None:
     """It is never cut and never locked out."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink)
     rig.send(range(5))
     rig.send([5])
@@ -65,7 +64,7 @@ def test_an_element_larger_than_the_burst_passes_and_the_next_waits_for_it() -> 
 
 def test_reject_says_when_to_come_again() -> None:
     """For senders that can wait better than we."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, when_over="reject")
     rig.send([1, 2])
     receipt = rig.send([3])
@@ -79,7 +78,7 @@ def test_reject_says_when_to_come_again() -> None:
 
 def test_drop_loses_what_is_too_much_and_books_it() -> None:
     """Success upstream, since the user said so."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink, when_over="drop")
     rig.send([1, 2])
     assert kind(rig.send([3])) is Kind.DROPPED
@@ -90,7 +89,7 @@ def test_drop_loses_what_is_too_much_and_books_it() -> None:
 
 def test_a_sender_that_gave_up_takes_no_share_of_the_rate() -> None:
     """It has been told to send again; its element must not leave, nor cost anything."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink)
     rig.send([1, 2])
     impatient, patient = rig.send([3]), rig.send([4])
@@ -124,7 +123,7 @@ def test_an_observer_that_raises_keeps_nobody_waiting(monkeypatch: pytest.Monkey
 
 def test_on_completion_what_waits_leaves_in_its_time() -> None:
     """The promise holds to the end."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink)
     for number in range(3):
         rig.send([number])
@@ -139,7 +138,7 @@ def test_on_completion_what_waits_leaves_in_its_time() -> None:
 
 def test_on_error_what_waits_leaves_in_its_time() -> None:
     """What was received before a fault is still good data."""
-    sink, rig = Sink(), Rig()
+    sink, rig = Recorder(), Rig()
     gate: Any = rx.subject.Subject()
     rig.run(rx_ops.merge(gate), ops.rate_limit(1, burst=1), ops.export(sink))
     rig.send([1])
@@ -154,7 +153,7 @@ def test_on_error_what_waits_leaves_in_its_time() -> None:
 
 def test_on_dispose_what_waits_fails() -> None:
     """So its sender sends again."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(sink)
     rig.send([1, 2])
     receipt = rig.send([3])
@@ -168,7 +167,7 @@ def test_on_dispose_what_waits_fails() -> None:
 def test_a_second_subscription_has_a_rate_of_its_own() -> None:
     """A bucket belongs to a stream."""
     operator = ops.rate_limit(1, burst=1)
-    sink = Sink()
+    sink = Recorder()
     one, two = Rig().run(operator, ops.export(sink)), Rig().run(operator, ops.export(sink))
     one.send([1])
     two.send([2])
@@ -177,12 +176,12 @@ def test_a_second_subscription_has_a_rate_of_its_own() -> None:
 
 def test_without_a_burst_a_second_of_items_passes_at_once() -> None:
     """And at least one, or a slow rate would let nothing begin."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.rate_limit(3), ops.export(sink))
     for number in range(4):
         rig.send([number])
     assert sink.ids == [0, 1, 2]
-    slow = Sink()
+    slow = Recorder()
     Rig().run(ops.rate_limit(0.1), ops.export(slow)).send([1])
     assert slow.ids == [1]
 

@@ -10,8 +10,7 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind
 from rxotlp.data import Signal, TelemetryData
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
 def keep_even(record: Any) -> bool:
@@ -31,7 +30,7 @@ STATELESS: dict[str, Callable[[], Any]] = {
 
 def test_filter_records_keeps_what_the_predicate_wants() -> None:
     """The rest was meant to go: the sender hears success, the books count it."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.filter_records(keep_even), ops.export(sink))
     assert kind(rig.send([1, 2, 3, 4])) is Kind.DELIVERED
     assert kind(rig.send([1, 3])) is Kind.FILTERED
@@ -42,7 +41,7 @@ def test_filter_records_keeps_what_the_predicate_wants() -> None:
 
 def test_map_records_changes_each_record() -> None:
     """As full messages, in place."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.map_records(plus_ten), ops.export(sink))
     assert kind(rig.send([1, 2])) is Kind.DELIVERED
     assert sink.calls == [[11, 12]]
@@ -56,7 +55,7 @@ def test_other_signals_pass_as_they_are(make: Any) -> None:
     def never(_record: Any) -> Any:
         raise AssertionError("a log record")
 
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(make(never, signal=Signal.TRACES), ops.export(sink))
     assert kind(rig.send([1])) is Kind.DELIVERED
 
@@ -68,14 +67,14 @@ def test_a_raise_rejects_the_element(make: Any) -> None:
     def breaks(record: Any) -> Any:
         raise ValueError("no")
 
-    rig = Rig().run(make(breaks), ops.export(Sink()))
+    rig = Rig().run(make(breaks), ops.export(Recorder()))
     assert kind(rig.send([1])) is Kind.REJECTED
     rig.check_books()
 
 
 def test_split_by_cuts_at_resources_and_the_sender_hears_of_all_parts() -> None:
     """So that `route` and `batch` see pure elements."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.split_by("service.name"), ops.export(sink))
     both = logs([1, 2], service="a").to_bytes() + logs([3], service="b").to_bytes()
     receipt = rig.feed.admit(TelemetryData.from_bytes(Signal.LOGS, both))
@@ -87,7 +86,7 @@ def test_split_by_cuts_at_resources_and_the_sender_hears_of_all_parts() -> None:
 
 def test_split_by_may_be_a_function_of_the_resource() -> None:
     """Tenants are rarely one attribute."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(
         ops.split_by(lambda resource: resource.attributes["service.name"] == "a"),
         ops.export(sink),
@@ -102,7 +101,7 @@ def test_split_by_may_be_a_function_of_the_resource() -> None:
 @pytest.mark.parametrize("name", STATELESS)
 def test_on_completion_they_complete(name: str) -> None:
     """Nothing is held, so nothing delays the end."""
-    rig = Rig().run(STATELESS[name](), ops.export(Sink()))
+    rig = Rig().run(STATELESS[name](), ops.export(Recorder()))
     rig.send([2])
     rig.end()
     assert rig.completed()
@@ -114,7 +113,7 @@ def test_on_error_they_pass_it_on(name: str) -> None:
     """A source's fault is its subscriber's to see."""
     rig = Rig()
     gate: Any = rx.subject.Subject()
-    rig.run(rx_ops.merge(gate), STATELESS[name](), ops.export(Sink()))
+    rig.run(rx_ops.merge(gate), STATELESS[name](), ops.export(Recorder()))
     gate.on_error(ValueError("upstream"))
     rig.wait(0)
     assert [str(error) for error in rig.errors] == ["upstream"]
@@ -123,7 +122,7 @@ def test_on_error_they_pass_it_on(name: str) -> None:
 @pytest.mark.parametrize("name", STATELESS)
 def test_disposed_they_hold_nothing(name: str) -> None:
     """Everything was settled before."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(STATELESS[name](), ops.export(sink))
     receipt = rig.send([2])
     rig.dispose()
@@ -138,7 +137,7 @@ def test_a_second_subscription_shares_nothing(name: str) -> None:
     """Disposing one leaves the other alone."""
     operator = STATELESS[name]()
     one, two = Rig(), Rig()
-    first, second = Sink(), Sink()
+    first, second = Recorder(), Recorder()
     one.run(operator, ops.export(first))
     two.run(operator, ops.export(second))
     one.send([2])

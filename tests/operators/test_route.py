@@ -9,8 +9,7 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind, failed
 from rxotlp.data import Signal, TelemetryData
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of
+from rxotlp.testing import Recorder, Rig, ids_of, kind
 
 
 def parity(data: TelemetryData) -> str:
@@ -19,7 +18,7 @@ def parity(data: TelemetryData) -> str:
 
 def test_each_element_goes_to_the_branch_of_its_key() -> None:
     """And its sender hears what that branch did."""
-    even, odd = Sink(), Sink(failed("down"))
+    even, odd = Recorder(), Recorder(failed("down"))
     rig = Rig().run(ops.route(parity, {"even": ops.export(even), "odd": ops.export(odd)}))
     assert kind(rig.send([2])) is Kind.DELIVERED
     assert kind(rig.send([1])) is Kind.FAILED
@@ -30,7 +29,7 @@ def test_each_element_goes_to_the_branch_of_its_key() -> None:
 
 def test_signal_is_a_selector_of_its_own() -> None:
     """The most common routing needs no function."""
-    archive, rest = Sink(), Sink()
+    archive, rest = Recorder(), Recorder()
     rig = Rig().run(
         ops.route("signal", {Signal.LOGS: ops.export(archive)}, default=ops.export(rest))
     )
@@ -40,7 +39,7 @@ def test_signal_is_a_selector_of_its_own() -> None:
 
 def test_what_no_branch_wants_is_dropped_as_unrouted() -> None:
     """A policy of the pipeline's author: success upstream, visible in the books."""
-    rig = Rig().run(ops.route(parity, {"even": ops.export(Sink())}))
+    rig = Rig().run(ops.route(parity, {"even": ops.export(Recorder())}))
     receipt = rig.send([1])
     assert kind(receipt) is Kind.DROPPED
     assert receipt.outcome is not None
@@ -55,14 +54,14 @@ def test_a_selector_that_raises_rejects_its_element() -> None:
     def select(data: TelemetryData) -> Any:
         raise ValueError("no key")
 
-    rig = Rig().run(ops.route(select, {"even": ops.export(Sink())}))
+    rig = Rig().run(ops.route(select, {"even": ops.export(Recorder())}))
     assert kind(rig.send([1])) is Kind.REJECTED
     rig.check_books()
 
 
 def test_a_branch_that_ends_only_fails_what_is_sent_to_it() -> None:
     """`take` in one branch must not take the other branch's stream down."""
-    even, odd = Sink(), Sink()
+    even, odd = Recorder(), Recorder()
     rig = Rig().run(
         ops.route(
             parity,
@@ -84,13 +83,13 @@ def test_a_branch_that_fails_is_isolated_too() -> None:
     def breaks(data: TelemetryData) -> TelemetryData:
         raise ValueError("broken branch")
 
-    even = Sink()
+    even = Recorder()
     rig = Rig().run(
         ops.route(
             parity,
             {
                 "even": ops.export(even),
-                "odd": rx.compose(ops.chain(breaks, on_error="stop"), ops.export(Sink())),
+                "odd": rx.compose(ops.chain(breaks, on_error="stop"), ops.export(Recorder())),
             },
         )
     )
@@ -103,7 +102,7 @@ def test_a_branch_that_fails_is_isolated_too() -> None:
 
 def test_on_completion_every_branch_flushes_before_the_end() -> None:
     """A batch in a branch is not forgotten."""
-    even, odd = Sink(), Sink()
+    even, odd = Recorder(), Recorder()
     rig = Rig().run(
         ops.route(
             parity,
@@ -121,7 +120,7 @@ def test_on_completion_every_branch_flushes_before_the_end() -> None:
 
 def test_on_error_every_branch_flushes_before_the_error() -> None:
     """And the error is passed on once."""
-    even = Sink()
+    even = Recorder()
     rig = Rig()
     gate: Any = rx.subject.Subject()
     rig.run(
@@ -138,7 +137,7 @@ def test_on_error_every_branch_flushes_before_the_error() -> None:
 
 def test_on_dispose_every_branch_is_disposed() -> None:
     """What a branch held fails, so its sender sends again."""
-    even = Sink()
+    even = Recorder()
     rig = Rig().run(ops.route(parity, {"even": rx.compose(ops.batch(), ops.export(even))}))
     receipt = rig.send([2])
     rig.dispose()
@@ -149,7 +148,7 @@ def test_on_dispose_every_branch_is_disposed() -> None:
 
 def test_a_second_subscription_has_branches_of_its_own() -> None:
     """Two streams through one operator do not share a batch."""
-    sink = Sink()
+    sink = Recorder()
     operator = ops.route(parity, {"even": ops.batch(max_items=2)})
     one, two = Rig(), Rig()
     one.run(operator, ops.export(sink))
@@ -166,7 +165,7 @@ def test_a_second_subscription_has_branches_of_its_own() -> None:
     [
         (("resource", {}), {}, "expected 'signal' or a function"),
         ((parity, {}), {}, "expected one branch or more, or a default"),
-        ((parity, {"even": Sink()}), {}, "ops.export"),
+        ((parity, {"even": Recorder()}), {}, "ops.export"),
         ((3, {"even": ops.batch()}), {}, "expected 'signal' or a function"),
     ],
 )

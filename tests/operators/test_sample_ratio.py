@@ -16,8 +16,8 @@ from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind
 from rxotlp._core.sampling import decide, decide_all, threshold_of
 from rxotlp.data import Signal, TelemetryData
+from rxotlp.testing import Recorder, Rig, kind
 from rxotlp.wire.traces import by_trace
-from tests.support.feed import Rig, Sink, kind
 
 KEPT, LOST = b"\xff" * 16, b"\xff" * 9 + b"\0" * 7
 
@@ -48,7 +48,7 @@ class Traces:
 
     def export(self, data: TelemetryData) -> Any:
         self.requests.append(data.message)
-        return Sink().outcome
+        return Recorder().outcome
 
 
 def send(rig: Rig, data: TelemetryData) -> Any:
@@ -133,7 +133,7 @@ def test_what_it_does_not_change_keeps_its_bytes() -> None:
 
 def test_other_signals_pass() -> None:
     """A trace's logs are not sampled by a sampler of spans."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.sample_ratio(0.001), ops.export(sink))
     assert kind(rig.send([1])) is Kind.DELIVERED
     assert sink.ids == [1]

@@ -10,8 +10,7 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind, failed
 from rxotlp.data import TelemetryData
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 
 def ten_more(data: TelemetryData) -> TelemetryData:
@@ -44,13 +43,13 @@ def last(made: list[TelemetryData]) -> TelemetryData:
     return made[-1]
 
 
-def run(*processors: Any, sink: Sink, merge: Any = TelemetryData.merge) -> Rig:
+def run(*processors: Any, sink: Recorder, merge: Any = TelemetryData.merge) -> Rig:
     return Rig().run(ops.scatter_gather(*processors, merge=merge), ops.export(sink))
 
 
 def test_merge_gets_what_all_gave_in_the_order_of_the_processors() -> None:
     """Lists are taken apart, and None gives nothing."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(ten_more, nothing, apart, sink=sink)
     receipt = rig.send([1, 2])
     assert sink.calls == [[11, 12, 1, 2]]
@@ -61,7 +60,7 @@ def test_merge_gets_what_all_gave_in_the_order_of_the_processors() -> None:
 
 def test_async_processors_run_at_the_same_time() -> None:
     """Three lookups take as long as the slowest, and order is that of the arguments."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(ten_more_later, ten_more, same_later, sink=sink)
     receipt = rig.send([1])
     rig.wait(2.9)
@@ -76,7 +75,7 @@ def test_async_processors_run_at_the_same_time() -> None:
 @pytest.mark.parametrize("processors", [(ten_more, apart), (ten_more_later, same_later, apart)])
 def test_what_merge_leaves_out_settles_nothing_and_fails_nothing(processors: Any) -> None:
     """Only what goes on speaks for the element, whatever the processors made."""
-    sink = Sink(failed("down", retry_after=7))
+    sink = Recorder(failed("down", retry_after=7))
     rig = run(*processors, sink=sink, merge=last)
     receipt = rig.send([1, 2])
     rig.wait(5)
@@ -88,7 +87,7 @@ def test_what_merge_leaves_out_settles_nothing_and_fails_nothing(processors: Any
 @pytest.mark.parametrize("processors", [(ten_more,), (ten_more_later,)])
 def test_none_of_merge_filters(processors: Any) -> None:
     """Its sender hears success."""
-    rig = run(*processors, sink=Sink(), merge=nothing)
+    rig = run(*processors, sink=Recorder(), merge=nothing)
     receipt = rig.send([1])
     rig.wait(5)
     assert kind(receipt) is Kind.FILTERED
@@ -97,7 +96,7 @@ def test_none_of_merge_filters(processors: Any) -> None:
 
 def test_merge_is_not_asked_about_nothing() -> None:
     """Merging no elements is an error for `TelemetryData.merge`, and a filter here."""
-    rig = run(nothing, nothing, sink=Sink())
+    rig = run(nothing, nothing, sink=Recorder())
     assert kind(rig.send([1])) is Kind.FILTERED
     rig.check_books()
 
@@ -105,7 +104,7 @@ def test_merge_is_not_asked_about_nothing() -> None:
 @pytest.mark.parametrize("processors", [(ten_more, breaks), (ten_more_later, breaks)])
 def test_any_raise_rejects_the_whole_element(processors: Any) -> None:
     """Half of what was asked for must not look like all of it; the stream goes on."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(*processors, sink=sink)
     receipts = [rig.send([1]), rig.send([2])]
     rig.wait(10)
@@ -132,7 +131,7 @@ def test_an_async_raise_cancels_the_others_and_says_what_was_wrong() -> None:
         await asyncio.sleep(1)
         return breaks(data)
 
-    rig = run(hangs, fails, sink=Sink())
+    rig = run(hangs, fails, sink=Recorder())
     receipt = rig.send([1])
     rig.wait(1)
     assert kind(receipt) is Kind.REJECTED
@@ -144,14 +143,14 @@ def test_an_async_raise_cancels_the_others_and_says_what_was_wrong() -> None:
 
 def test_a_merge_that_raises_rejects() -> None:
     """As a processor that does."""
-    rig = run(ten_more, sink=Sink(), merge=breaks)
+    rig = run(ten_more, sink=Recorder(), merge=breaks)
     assert kind(rig.send([1])) is Kind.REJECTED
     rig.check_books()
 
 
 def test_on_completion_what_runs_and_waits_is_finished_first() -> None:
     """Completion overtakes nothing."""
-    sink = Sink()
+    sink = Recorder()
     rig = run(same_later, sink=sink)
     rig.send([1])
     rig.send([2])
@@ -163,7 +162,7 @@ def test_on_completion_what_runs_and_waits_is_finished_first() -> None:
 
 def test_on_error_what_runs_and_waits_is_finished_first() -> None:
     """What was received before a fault is still good data."""
-    sink, rig = Sink(), Rig()
+    sink, rig = Recorder(), Rig()
     gate: Any = rx.subject.Subject()
     operator = ops.scatter_gather(same_later, merge=TelemetryData.merge)
     rig.run(rx_ops.merge(gate), operator, ops.export(sink))
@@ -177,7 +176,7 @@ def test_on_error_what_runs_and_waits_is_finished_first() -> None:
 
 def test_on_dispose_what_runs_and_waits_fails() -> None:
     """So its senders send again."""
-    rig = run(same_later, sink=Sink())
+    rig = run(same_later, sink=Recorder())
     receipts = [rig.send([1]), rig.send([2])]
     rig.dispose()
     rig.clock.run()
@@ -188,7 +187,7 @@ def test_on_dispose_what_runs_and_waits_fails() -> None:
 def test_a_second_subscription_has_a_queue_of_its_own() -> None:
     """Two streams through one operator must not take each other's turns."""
     operator = ops.scatter_gather(same_later, merge=TelemetryData.merge)
-    first, second = Sink(), Sink()
+    first, second = Recorder(), Recorder()
     one, two = Rig().run(operator, ops.export(first)), Rig().run(operator, ops.export(second))
     one.send([1])
     two.send([2])

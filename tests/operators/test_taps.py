@@ -14,8 +14,7 @@ from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed
 from rxotlp.data import TelemetryData
 from rxotlp.exporters.base import Exporter
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 
 TAPS: dict[str, Any] = {
     "wire_tap": lambda: ops.wire_tap(lambda data: None),
@@ -29,7 +28,7 @@ taps = pytest.mark.parametrize("make", TAPS.values(), ids=TAPS)
 @pytest.mark.parametrize("outcome", [DELIVERED, failed("down")])
 def test_senders_hear_what_they_would_hear_without_it(make: Any, outcome: Outcome) -> None:
     """A tap that is added to find a fault must not be one."""
-    sink = Sink(outcome)
+    sink = Recorder(outcome)
     rig = Rig().run(make(), ops.export(sink))
     assert kind(rig.send([1, 2])) is outcome.kind
     assert sink.ids == [1, 2]
@@ -47,7 +46,7 @@ def test_a_native_filter_behind_it_still_filters(make: Any) -> None:
 @taps
 def test_on_completion_it_completes(make: Any) -> None:
     """It holds nothing."""
-    rig = Rig().run(make(), ops.export(Sink()))
+    rig = Rig().run(make(), ops.export(Recorder()))
     rig.send([1])
     rig.end()
     assert rig.completed()
@@ -59,7 +58,7 @@ def test_on_error_it_passes_the_error_on(make: Any) -> None:
     """It holds nothing."""
     rig = Rig()
     gate: Any = Subject()
-    rig.run(rx_ops.merge(gate), make(), ops.export(Sink()))
+    rig.run(rx_ops.merge(gate), make(), ops.export(Recorder()))
     gate.on_error(ValueError("upstream"))
     rig.wait(0)
     assert [str(error) for error in rig.errors] == ["upstream"]
@@ -68,7 +67,7 @@ def test_on_error_it_passes_the_error_on(make: Any) -> None:
 @taps
 def test_on_dispose_it_holds_nothing(make: Any) -> None:
     """What comes afterwards fails at the source."""
-    rig = Rig().run(make(), ops.export(Sink()))
+    rig = Rig().run(make(), ops.export(Recorder()))
     rig.send([1])
     rig.dispose()
     assert kind(rig.send([2])) is Kind.FAILED
@@ -79,7 +78,10 @@ def test_on_dispose_it_holds_nothing(make: Any) -> None:
 def test_a_second_subscription_is_looked_at_too(make: Any) -> None:
     """The operator has no state that one stream could use up."""
     operator = make()
-    one, two = Rig().run(operator, ops.export(Sink())), Rig().run(operator, ops.export(Sink()))
+    one, two = (
+        Rig().run(operator, ops.export(Recorder())),
+        Rig().run(operator, ops.export(Recorder())),
+    )
     assert kind(one.send([1])) is kind(two.send([2])) is Kind.DELIVERED
 
 
@@ -89,7 +91,7 @@ def test_a_second_subscription_is_looked_at_too(make: Any) -> None:
 def test_what_it_shows_may_be_kept() -> None:
     """A debugging list must not turn every request into a missed deadline."""
     kept: list[TelemetryData] = []
-    rig = Rig().run(ops.wire_tap(kept.append), ops.export(Sink()))
+    rig = Rig().run(ops.wire_tap(kept.append), ops.export(Recorder()))
     assert kind(rig.send([1, 2])) is Kind.DELIVERED
     assert [ids_of(data) for data in kept] == [[1, 2]]
     rig.check_books()
@@ -108,7 +110,7 @@ def test_an_exporter_as_observer_holds_no_sender_up(caplog: pytest.LogCaptureFix
 
     rig = Rig()
     slow = Slow(scheduler=rig.clock)
-    rig.run(ops.wire_tap(slow), ops.export(Sink()))
+    rig.run(ops.wire_tap(slow), ops.export(Recorder()))
     assert kind(rig.send([1])) is Kind.DELIVERED
     rig.wait(100)
     assert slow.taken == 1
@@ -120,10 +122,10 @@ def test_what_a_subject_makes_of_it_is_no_part_of_the_element() -> None:
     """A failing side stream must not be heard by the sender."""
     side: Subject[TelemetryData] = Subject()
     rig = Rig()
-    side.pipe(ops.chain(lambda data: logs([9])), ops.export(Sink(failed("no")))).subscribe(
+    side.pipe(ops.chain(lambda data: logs([9])), ops.export(Recorder(failed("no")))).subscribe(
         scheduler=rig.clock
     )
-    rig.run(ops.wire_tap(side), ops.export(Sink()))
+    rig.run(ops.wire_tap(side), ops.export(Recorder()))
     assert kind(rig.send([1])) is Kind.DELIVERED
     rig.check_books()
 
@@ -138,7 +140,7 @@ def test_an_observer_that_raises_is_isolated_and_logged_once(
         shown.extend(ids_of(data))
         raise ValueError("a broken aid")
 
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.wire_tap(raises, name="aid"), ops.export(sink))
     assert [kind(rig.send([number])) for number in range(3)] == [Kind.DELIVERED] * 3
     assert shown == sink.ids == [0, 1, 2]
@@ -159,7 +161,7 @@ def test_an_observer_hears_of_the_end_and_may_raise_there_too() -> None:
             ended.append("completed")
             raise OSError("no space")
 
-    rig = Rig().run(ops.wire_tap(memory), ops.wire_tap(Ends()), ops.export(Sink()))
+    rig = Rig().run(ops.wire_tap(memory), ops.wire_tap(Ends()), ops.export(Recorder()))
     rig.send([1])
     rig.end()
     assert ended == ["completed"]
@@ -173,7 +175,7 @@ def test_an_observer_hears_of_an_error() -> None:
     side.subscribe(on_error=heard.append)
     rig = Rig()
     gate: Any = Subject()
-    rig.run(rx_ops.merge(gate), ops.wire_tap(side), ops.export(Sink()))
+    rig.run(rx_ops.merge(gate), ops.wire_tap(side), ops.export(Recorder()))
     gate.on_error(ValueError("upstream"))
     rig.wait(0)
     assert [str(error) for error in heard] == ["upstream"]
@@ -185,7 +187,7 @@ def test_an_observer_hears_of_an_error() -> None:
 def test_a_meter_counts_elements_items_bytes_and_time() -> None:
     """What a benchmark of two variants needs."""
     meter = ops.measure("in")
-    rig = Rig().run(meter, ops.export(Sink()))
+    rig = Rig().run(meter, ops.export(Recorder()))
     assert meter.measured == ops.Measured(0, 0, 0, 0.0)
     rig.send([1, 2])
     rig.wait(4)
@@ -200,7 +202,7 @@ def test_a_meter_counts_elements_items_bytes_and_time() -> None:
 def test_a_meter_of_one_moment_has_no_rate() -> None:
     """Nothing divides by zero."""
     meter = ops.measure("in")
-    Rig().run(meter, ops.export(Sink())).send([1])
+    Rig().run(meter, ops.export(Recorder())).send([1])
     assert meter.measured.items_per_second == 0
 
 
@@ -211,7 +213,7 @@ def test_a_line_says_how_much_passed_and_how_it_ended(caplog: pytest.LogCaptureF
     """And nothing of what the telemetry says."""
     caplog.set_level(logging.DEBUG, "rxotlp.test")
     where = logging.getLogger("rxotlp.test")
-    rig = Rig().run(ops.log("in", level=logging.DEBUG, logger=where), ops.export(Sink()))
+    rig = Rig().run(ops.log("in", level=logging.DEBUG, logger=where), ops.export(Recorder()))
     rig.send([1])
     rig.send([1, 2])
     rig.end()

@@ -20,7 +20,7 @@ from rxotlp.data import TelemetryData
 from rxotlp.operators._turn import turn_for
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import AsyncScheduler, SyncScheduler, default_scheduler
-from tests.support.logs import ids_of, logs
+from rxotlp.testing import ids_of, logs
 
 SCHEDULERS: dict[str, Any] = {
     "default": lambda: None,

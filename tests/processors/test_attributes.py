@@ -12,9 +12,8 @@ from rxotlp._core.outcomes import Kind
 from rxotlp.data import Signal, TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.processors import attributes
+from rxotlp.testing import Recorder, Rig, kind, logs
 from rxotlp.wire import records
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import logs
 from tests.support.requests import PATHS, lists, records_of, requests
 
 EVERY = pytest.mark.parametrize("signal", list(Signal), ids=lambda signal: signal.value)
@@ -174,7 +173,7 @@ def test_a_resource_that_cannot_be_read_rejects_its_element() -> None:
     broken = TelemetryData.from_bytes(Signal.LOGS, logs([1]).to_bytes() + b"\n\3\n\1\xff")
     with pytest.raises(DecodeError, match=r"logs: resource_logs\[1\]\.resource: "):
         attributes(delete=["k"], level="resource")(broken)
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.chain(attributes(delete=["k"], level="resource")), ops.export(sink))
     receipt = rig.feed.admit(broken)
     rig.wait(0)
@@ -194,7 +193,7 @@ def test_a_record_that_breaks_off_is_not_appended_to() -> None:
 
 def test_in_a_chain_the_books_balance() -> None:
     """It makes as many items as it gets."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.chain(attributes(upsert={"a": 1}, level="resource")), ops.export(sink))
     assert kind(rig.send([1, 2])) is Kind.DELIVERED
     assert sink.calls == [[1, 2]]

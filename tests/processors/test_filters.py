@@ -20,9 +20,8 @@ from rxotlp.processors import (
     resource,
     where,
 )
+from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
 from rxotlp.wire import records
-from tests.support.feed import Rig, Sink, kind
-from tests.support.logs import ids_of, logs
 from tests.support.requests import records_of, requests
 
 EVERY = pytest.mark.parametrize("signal", list(Signal), ids=lambda signal: signal.value)
@@ -105,7 +104,7 @@ def test_other_signals_pass_as_they_are(name: str) -> None:
 )
 def test_the_sender_hears_success_and_the_books_count_what_went(processor: Any) -> None:
     """It was meant to go."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.chain(processor), ops.export(sink))
     assert kind(admit(rig, both_services())) is Kind.DELIVERED
     assert sink.calls == [[1, 2]]
@@ -125,7 +124,7 @@ def test_an_empty_request_passes() -> None:
 @pytest.mark.parametrize("condition", [small, ours, lambda record: record.body < 3])
 def test_where_changes_the_records_that_are_meant(condition: Any) -> None:
     """One request stays one, and the sender hears of all of it."""
-    sink = Sink()
+    sink = Recorder()
     tag = where(condition, attributes(upsert={"tag": 1}))
     rig = Rig().run(ops.chain(tag), ops.export(sink))
     receipt = admit(rig, both_services())
@@ -198,7 +197,7 @@ def test_what_processors_make_goes_on_as_they_made_it(
     processor: Any, calls: list[list[int]], condition: Any
 ) -> None:
     """`where` joins one element with the rest, and undoes no cut and no metadata."""
-    sink = Sink()
+    sink = Recorder()
     rig = Rig().run(ops.chain(where(condition, processor)), ops.export(sink))
     receipt = admit(rig, both_services())
     rig.end()
@@ -209,7 +208,7 @@ def test_what_processors_make_goes_on_as_they_made_it(
 
 def test_a_failed_delivery_of_either_part_is_heard() -> None:
     """The receipt speaks for both."""
-    sink = Sink()
+    sink = Recorder()
     sink.outcome = lambda data: rejected("no") if 3 in ids_of(data) else DELIVERED
     rig = Rig().run(ops.chain(where(small, singles)), ops.export(sink))
     assert kind(admit(rig, both_services())) is Kind.REJECTED

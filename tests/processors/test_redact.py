@@ -12,8 +12,8 @@ from rxotlp._core.outcomes import Kind
 from rxotlp.data import Signal, TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.processors import redact
+from rxotlp.testing import Recorder, Rig, kind
 from rxotlp.wire import records
-from tests.support.feed import Rig, Sink, kind
 from tests.support.requests import records_of, requests
 
 SECRET = "hunter2-4111111111111111"
@@ -168,7 +168,7 @@ def test_what_cannot_be_looked_through_does_not_pass_and_is_not_shown() -> None:
         redact(keys=["password"])(data)
     assert "unter2" not in str(caught.value)
     assert caught.value.path == "resource_logs[0].resource"
-    rig = Rig().run(ops.chain(redact(keys=["password"])), ops.export(Sink()))
+    rig = Rig().run(ops.chain(redact(keys=["password"])), ops.export(Recorder()))
     receipt = rig.feed.admit(data)
     rig.wait(0)
     assert kind(receipt) is Kind.REJECTED
