@@ -64,6 +64,7 @@ def reentrancy(subject: Subject) -> None:
     """Something downstream sends the next element while it is being served, five times."""
     source: RxSubject[TelemetryData] = RxSubject()
     receipts: list[Receipt] = []
+    ending: list[bool] = []
 
     def send(number: int) -> None:
         receipts.append(Receipt(inbox=clock.inbox))
@@ -72,7 +73,7 @@ def reentrancy(subject: Subject) -> None:
 
     def send_the_next(data: TelemetryData) -> Outcome:
         last = max(ids_of(data), default=0)
-        if last == len(receipts) < 5:
+        if not ending and last == len(receipts) < 5:
             send(last + 1)
         return DELIVERED
 
@@ -80,8 +81,10 @@ def reentrancy(subject: Subject) -> None:
     with VirtualScheduler() as clock:
         with Assembly(books, strict=True):
             subscription = source.pipe(*subject.stages(recorder)).subscribe(scheduler=clock)
-        send(1)
-        clock.advance_by(subject.patience)
+        while len(receipts) < 5:  # one that waits for a second element is sent it from outside
+            send(len(receipts) + 1)
+            clock.advance_by(subject.patience)
+        ending.append(True)
         source.on_completed()
         clock.advance_by(subject.patience)
         gc.collect()

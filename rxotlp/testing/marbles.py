@@ -79,14 +79,11 @@ def draw(moments: Iterable[Moment]) -> str:
         row: dict[int, str] = {}
         for moment in known:
             row[int(moment.second)] = row.get(int(moment.second), "") + moment.what
-        text, at = "", 0
-        for second in sorted(row):
-            text += "-" * (second - at)
+        text = ""
+        for second in sorted(row):  # a bracket may reach into the next second; `read` tells
+            text += "-" * (second - len(text))
             text += row[second] if len(row[second]) == 1 else f"({row[second]})"
-            at = len(text)
-            if at > second + len(row[second]) + 2:
-                break
-        if at == len(text) and read(text).moments == known:
+        if known and read(text).moments == known:
             return text
     return "  ".join(f"{moment.what}@{moment.second:g}" for moment in known) or "(nothing)"
 

@@ -192,7 +192,7 @@ class Rig:
         Raises:
             AssertionError: it was something else; both are drawn.
         """
-        comment = " ".join(f"{name}={letters}" for name, letters in meaning.items())
+        comment = " ".join(f"{name}={'+'.join(what)}" for name, what in meaning.items())
         expected = read(marbles, comment).happenings()
         if self.happened != expected:
             raise AssertionError(
