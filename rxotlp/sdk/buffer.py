@@ -13,7 +13,6 @@ newest are dropped: what is under way could not be taken back.
 """
 
 import logging
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -21,12 +20,14 @@ from reactivex import abc
 from reactivex.disposable import SerialDisposable
 
 from rxotlp._core.outcomes import Kind, Outcome, failed
+from rxotlp._core.queueing import delay
 from rxotlp.admission import Admission, Credit
 from rxotlp.data import TelemetryData
 from rxotlp.errors import PipelineError
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import SyncScheduler
 from rxotlp.sdk.encoding import Encoding
+from rxotlp.sdk.flushes import Flush, Flushes
 from rxotlp.sdk.intake import Intake, unfed
 from rxotlp.sdk.reports import Reports
 from rxotlp.sdk.settings import Limits
@@ -36,23 +37,13 @@ from rxotlp.sources.base import STOPPED, Source, State
 __all__ = ["Buffer"]
 
 FIRST_REST = 0.5  # seconds after a failure; doubled with each that follows
-AGAIN = 0.05  # seconds until a flush hurries the caller's batches again
 LONGEST_REST = 30.0  # seconds, unless the backend asks for more
+AGAIN = 0.05  # seconds until a flush hurries the caller's batches again
 
 # `Stock` bounds the bytes; the gate is there because holders let go when somebody waits.
 _ANY_SIZE = 1 << 62
 
 logger = logging.getLogger("rxotlp")
-
-
-class _Flush:
-    """Somebody waits until all that was accepted so far has a final outcome."""
-
-    __slots__ = ("done", "target")
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self.done = threading.Event()
 
 
 class Buffer(Source):
@@ -88,14 +79,13 @@ class Buffer(Source):
         self._reports = Reports(self.intake, encoding.signal, limits)
         self._begun = False
         self._broken = False
-        self._over = False
         self._final = False  # what fails now is given up
         self._taken = 0
         self._ripe = 0  # records at the queue's head that need not wait for more
         self._under_way = 0
         self._failures = 0
         self._resting = False
-        self._flushes: list[_Flush] = []
+        self._flushes = Flushes()
         self._age, self._rest = SerialDisposable(), SerialDisposable()
         self._hurrying = SerialDisposable()
         self._booked = 0  # of those dropped
@@ -119,16 +109,15 @@ class Buffer(Source):
             return False
         if not self.intake.held:
             return not self._broken
-        flush = _Flush(self.intake.accepted)
+        flush = Flush(self.intake.accepted)
         self.call(partial(self._begin_flush, flush, final))
         if flush.done.wait(timeout):
             return not self._broken
-        self.call(partial(self._forget, flush))
+        self.call(partial(self._flushes.forget, flush))
         return False
 
     def abandon(self) -> None:
         """The scheduler is closed: give up what is left, and say what became of everything."""
-        self._over = True
         self.intake.give_up()
         self._stock.clear()
         self.book_late()
@@ -136,7 +125,7 @@ class Buffer(Source):
 
     def book_late(self) -> None:
         """Book what never came as far as the stream, as it has ended."""
-        if self._stage is not None and self._over:
+        if self._stage is not None and self.intake.over:
             late = self.intake.statistics().received - self._stage.book.received
             self._stage.book.received += late
             self._stage.book.dropped += late
@@ -172,7 +161,8 @@ class Buffer(Source):
 
     def _break(self, error: Exception) -> None:
         """The stream is wired in a way that cannot work: nothing will ever leave."""
-        self._broken = self.intake.shut = True
+        self._broken = True
+        self.intake.close()
         self.intake.give_up()
         logger.error("%s: the stream cannot start, nothing is sent: %s", self.name, error)
 
@@ -206,12 +196,14 @@ class Buffer(Source):
         self._pump()
 
     def _pump(self) -> None:
-        """Encode what is due; send of it what the window and a rest after failure allow."""
-        while self._encode():
-            self._send_due()
-        self._send_due()
-        if self._flushes:
-            self._answer_flushes()
+        """Encode a batch that is due; send what the window and a rest after failure allow."""
+        if self._encode():
+            self.call(self._pump)  # others have their turn before the next one
+        while self._under_way < WINDOW and not self._resting and (batch := self._stock.next()):
+            self._under_way += 1
+            batch.attempts += 1
+            self.admission.acquire(batch.data.size, partial(self._granted, batch))
+        self._flushes.answer(None if self._broken else self._stock.oldest(self._taken))
 
     def _encode(self) -> bool:
         """Make a batch of the queue's head. False when none is due."""
@@ -228,19 +220,12 @@ class Buffer(Source):
             self._make_room()
         self._taken += encoded.items + encoded.refused
         if encoded.refused:
-            self.intake.rejected += encoded.refused
-            self.intake.held -= encoded.refused
+            self.intake.settle(rejected=encoded.refused)
             self.book_rejected(encoded.refused)
         return True
 
     def _make_room(self) -> None:
         self.intake.room, self.intake.batch = self._stock.room, self._stock.batch
-
-    def _send_due(self) -> None:
-        while self._under_way < WINDOW and not self._resting and (batch := self._stock.next()):
-            self._under_way += 1
-            batch.attempts += 1
-            self.admission.acquire(batch.data.size, partial(self._granted, batch))
 
     def _granted(self, batch: Batch, credit: Credit) -> None:
         """There is credit, perhaps since another thread released it."""
@@ -275,31 +260,27 @@ class Buffer(Source):
             refused = min(rejected, batch.items)
             if refused:
                 self._reports.refused(refused, outcome.reason)
-            self.intake.rejected += refused
-            self.intake.succeeded += batch.items - refused
-            self._finished(batch)
+            self._finished(batch, succeeded=batch.items - refused, rejected=refused)
             self._failures = 0
             self._report_room()
         elif self._final:
             self._reports.given_up(batch.items, outcome.reason)
-            self.intake.given_up += batch.items
-            self._finished(batch)
+            self._finished(batch, given_up=batch.items)
         else:
             self._stock.put_back(batch)
             self._rest_after(outcome)
         self._pump()
 
-    def _finished(self, batch: Batch) -> None:
+    def _finished(self, batch: Batch, **counts: int) -> None:
         self._stock.finish(batch)
         self._make_room()
-        self.intake.held -= batch.items
+        self.intake.settle(**counts)
 
     def _rest_after(self, outcome: Outcome) -> None:
         if not self._resting:  # what was under way at the same time fails for the same reason
             self._resting = True
             self._failures += 1
-            seconds = min(FIRST_REST * 2.0 ** min(self._failures - 1, 10), LONGEST_REST)
-            seconds = max(seconds, outcome.retry_after or 0.0)
+            seconds = delay(self._failures, FIRST_REST, LONGEST_REST, outcome.retry_after)
             self._reports.rest(self._failures, outcome, seconds)
             self._later(self._rest, seconds, self._rested)
 
@@ -309,25 +290,14 @@ class Buffer(Source):
 
     # -- flushing ------------------------------------------------------------------------------
 
-    def _begin_flush(self, flush: _Flush, final: bool) -> None:
+    def _begin_flush(self, flush: Flush, final: bool) -> None:
         self._final = self._final or final
-        self._flushes.append(flush)
+        self._flushes.add(flush)
         self._book_dropped()
         self._rest.disposable = None
         self._resting = False
         self._aged()
         self._hurry()
-
-    def _forget(self, flush: _Flush) -> None:
-        if flush in self._flushes:
-            self._flushes.remove(flush)
-
-    def _answer_flushes(self) -> None:
-        oldest = self._stock.oldest(self._taken)  # nothing before it is open
-        for flush in list(self._flushes):
-            if oldest >= flush.target or self._broken:
-                self._flushes.remove(flush)
-                flush.done.set()
 
     def _hurry(self) -> None:
         """Ask for all the credit there is: open batches close when somebody does.

@@ -57,7 +57,8 @@ class Intake:
         queue: records that are not in a batch yet.
         accepted: items that were let in.
         held: items whose outcome is not final.
-        shut: let nothing in any more.
+        shut: nothing is let in any more.
+        over: what was held has been given up.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Intake:
         self.called = False
         self.told = False
         self.shut = False
+        self.over = False
 
     def offer(self, record: Any, items: int = 1) -> bool:
         """Take a record in, from any thread. False when there is no room; never waits."""
@@ -106,6 +108,15 @@ class Intake:
             self._on_full()
         return True
 
+    def settle(self, *, succeeded: int = 0, rejected: int = 0, given_up: int = 0) -> None:
+        """So many have their final outcome; of no interest once they were given up."""
+        if self.over:
+            return
+        self.held -= succeeded + rejected + given_up
+        self.succeeded += succeeded
+        self.rejected += rejected
+        self.given_up += given_up
+
     def statistics(self) -> Statistics:
         """The counts of now; exact when nothing is being offered."""
         counts = (self.succeeded, self.rejected, self.dropped, self.given_up, self.held)
@@ -116,12 +127,12 @@ class Intake:
         self.shut = True
         self.told = False
 
-    def give_up(self) -> int:
-        """Give up whatever is held. Returns how many items that were."""
-        left, self.held = self.held, 0
-        self.given_up += left
+    def give_up(self) -> None:
+        """Nothing is taken in or settled from here on: give up whatever is held."""
+        self.over = self.shut = True
+        self.given_up += self.held
+        self.held = 0
         self.queue.clear()
-        return left
 
 
 @contextmanager
