@@ -8,6 +8,7 @@ Nothing here needs pytest. See `rxotlp/testing/README.md` for a page that shows 
 """
 
 from rxotlp.testing.check_operator import check_operator, check_processor
+from rxotlp.testing.check_scheduler import check_scheduler
 from rxotlp.testing.elements import ids_of, logs, spans
 from rxotlp.testing.marbles import Diagram, Moment, diagrams, draw, read
 from rxotlp.testing.recorder import Recorder, SlowRecorder
@@ -25,6 +26,7 @@ __all__ = [
     "SlowRecorder",
     "check_operator",
     "check_processor",
+    "check_scheduler",
     "diagrams",
     "draw",
     "ids_of",

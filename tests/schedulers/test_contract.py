@@ -1,4 +1,4 @@
-"""What every scheduler promises about actions, whoever runs them."""
+"""What our schedulers promise beyond what `check_scheduler` asks of every one."""
 
 import logging
 import threading
@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from reactivex import operators as rx_ops
-from reactivex.disposable import BooleanDisposable
 
 from rxotlp._core.bracket import local
 from rxotlp.errors import PipelineError
@@ -30,22 +28,6 @@ def test_an_action_runs_inline_when_the_scheduler_is_idle(rig: Any) -> None:
     assert rig.call(emit)
 
 
-def test_a_reentrant_action_waits_for_the_one_that_scheduled_it(rig: Any) -> None:
-    """Operators change their state without a lock, because nothing re-enters them."""
-    order: list[str] = []
-
-    def outer(scheduler: Any, _state: Any) -> None:
-        for name in "abc":
-            scheduler.schedule(lambda _s, state: order.append(state), name)
-        order.append("outer")
-
-    def run() -> list[str]:
-        rig.scheduler.schedule(outer)
-        return order
-
-    assert rig.call(run) == ["outer", "a", "b", "c"]
-
-
 def test_own_reentrant_actions_run_before_schedule_returns_however_many(rig: Any) -> None:
     """The budget bounds what a caller does for others, not what it asked for itself."""
     ran: list[int] = []
@@ -60,19 +42,6 @@ def test_own_reentrant_actions_run_before_schedule_returns_however_many(rig: Any
 
     assert rig.call(run) == 1000
     assert ran == sorted(ran)
-
-
-def test_a_posted_action_never_runs_inside_post(rig: Any) -> None:
-    """A transport's callback must return before a pipeline runs."""
-    order: list[str] = []
-
-    def action(_scheduler: Any, _state: Any) -> None:
-        rig.scheduler.post(lambda: order.append("posted"))
-        order.append("action")
-
-    rig.scheduler.schedule(action)
-    rig.until(lambda: len(order) == 2)
-    assert order == ["action", "posted"]
 
 
 def test_posted_actions_do_not_starve_scheduled_ones(rig: Any) -> None:
@@ -140,27 +109,6 @@ def test_an_inline_action_raises_to_its_caller_and_what_waits_still_runs(rig: An
     assert rig.scheduler.errors == 1
 
 
-def test_actions_run_in_the_context_they_were_scheduled_in(rig: Any) -> None:
-    """Instrumentation and suppression travel in context variables."""
-    seen: dict[str, str] = {}
-    scheduler = rig.scheduler
-
-    def outer(_scheduler: Any, _state: Any) -> None:
-        token = variable.set("mine")
-        scheduler.schedule(lambda *_: seen.update(queued=variable.get()))
-        scheduler.schedule_relative(0.01, lambda *_: seen.update(timer=variable.get()))
-        scheduler.run_blocking(variable.get, lambda result, _e: seen.update(pool=result))
-        scheduler.run_coroutine(read(), lambda result, _e: seen.update(task=result))
-        variable.reset(token)
-
-    async def read() -> str:
-        return variable.get()
-
-    rig.call(lambda: scheduler.schedule(outer))
-    rig.until(lambda: len(seen) == 4)
-    assert set(seen.values()) == {"mine"}
-
-
 def test_every_action_starts_with_an_empty_bracket_and_restores_it(rig: Any) -> None:
     """Otherwise an action would be taken for part of whatever its thread was emitting."""
     tops: list[object] = []
@@ -203,21 +151,6 @@ def test_a_disposed_action_does_not_run(rig: Any) -> None:
     assert ran == ["kept"]
 
 
-def test_disposing_after_the_run_disposes_what_the_action_returned(rig: Any) -> None:
-    """reactivex's contract: a recursive action is cancelled through its first handle."""
-    inner = BooleanDisposable()
-    ran: list[int] = []
-
-    def action(_scheduler: Any, _state: Any) -> BooleanDisposable:
-        ran.append(1)
-        return inner
-
-    handle = rig.scheduler.schedule_relative(0.0, action)
-    rig.until(lambda: ran == [1])
-    handle.dispose()
-    assert inner.is_disposed
-
-
 def test_what_an_action_held_is_let_go_once_it_has_run_or_was_cancelled(rig: Any) -> None:
     """A held element cannot die, and its sender would wait until the deadline."""
 
@@ -237,21 +170,6 @@ def test_what_an_action_held_is_let_go_once_it_has_run_or_was_cancelled(rig: Any
 
     rig.scheduler.schedule(outer)
     rig.until(lambda: not any(reference() for reference in alive))
-
-
-def test_timers_run_in_order_of_due_time_then_of_arming(rig: Any) -> None:
-    """Equal times in an undefined order would make results depend on chance."""
-    order: list[str] = []
-
-    def arm(scheduler: Any, _state: Any) -> None:
-        now = scheduler.now
-        later = now + scheduler.to_timedelta(0.02)
-        for name, due in (("c", later), ("a", now), ("d", later), ("b", now)):
-            scheduler.schedule_absolute(due, lambda _s, state: order.append(state), name)
-
-    rig.scheduler.schedule(arm)
-    rig.until(lambda: len(order) == 4)
-    assert "".join(order) == "abcd"
 
 
 def test_a_timer_that_is_due_already_runs_after_the_call_that_armed_it(rig: Any) -> None:
@@ -303,51 +221,6 @@ def test_a_periodic_action_goes_on_after_a_raise_and_stops_when_disposed(rig: An
     assert states[:4] == [0, 1, 1, 2]
     assert rig.scheduler.errors == 1
     rig.until(lambda: rig.scheduler.statistics().timers == 0)
-
-
-def test_a_periodic_action_may_dispose_of_itself(rig: Any) -> None:
-    """`take` ends an interval from inside its own tick."""
-    ticks: list[int] = []
-    handles: list[Any] = []
-
-    def tick(_state: int | None) -> None:
-        ticks.append(1)
-        if len(ticks) == 2:
-            handles[0].dispose()
-
-    handles.append(rig.scheduler.schedule_periodic(0.005, tick, 0))
-    rig.until(lambda: len(ticks) == 2 and rig.scheduler.statistics().timers == 0)
-    assert len(ticks) == 2
-
-
-def test_reactivex_operators_that_use_time_run_on_it(rig: Any) -> None:
-    """Users mix our operators with reactivex's on one scheduler."""
-    scheduler = rig.scheduler
-    found: dict[str, list[Any]] = {}
-
-    def keep(name: str, stream: rx.Observable[Any]) -> None:
-        stream.pipe(rx_ops.to_list()).subscribe(lambda got: found.update({name: got}))
-
-    def start(*_: Any) -> None:
-        keep("interval", rx.interval(0.005, scheduler=scheduler).pipe(rx_ops.take(3)))
-        keep("timer", rx.timer(0.005, 0.01, scheduler=scheduler).pipe(rx_ops.take(2)))
-        keep("delay", rx.of(1, 2).pipe(rx_ops.delay(0.005, scheduler=scheduler)))
-        keep("debounce", rx.of(1, 2, 3).pipe(rx_ops.debounce(0.005, scheduler=scheduler)))
-        keep("timeout", rx.of(7).pipe(rx_ops.timeout(5.0, scheduler=scheduler)))
-        keep("observe_on", rx.of(1, 2, 3).pipe(rx_ops.observe_on(scheduler)))
-        keep("subscribe", rx.from_iterable(range(3), scheduler=scheduler))
-
-    scheduler.schedule(start)
-    rig.until(lambda: len(found) == 7)
-    assert found == {
-        "interval": [0, 1, 2],
-        "timer": [0, 1],
-        "delay": [1, 2],
-        "debounce": [3],
-        "timeout": [7],
-        "observe_on": [1, 2, 3],
-        "subscribe": [0, 1, 2],
-    }
 
 
 def test_statistics_count_what_waits_what_ran_and_what_raised(rig: Any) -> None:
