@@ -7,6 +7,7 @@
 Nothing here needs pytest. See `rxotlp/testing/README.md` for a page that shows how.
 """
 
+from rxotlp.testing.check_exporter import check_exporter
 from rxotlp.testing.check_operator import check_operator, check_processor
 from rxotlp.testing.check_scheduler import check_scheduler
 from rxotlp.testing.elements import ids_of, logs, spans
@@ -24,6 +25,7 @@ __all__ = [
     "Recorder",
     "Rig",
     "SlowRecorder",
+    "check_exporter",
     "check_operator",
     "check_processor",
     "check_scheduler",

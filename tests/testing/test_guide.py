@@ -8,7 +8,7 @@ import pytest
 PREAMBLE = """
 from reactivex import Observable
 from reactivex.disposable import CompositeDisposable, Disposable
-from rxotlp import DELIVERED, failed
+from rxotlp import DELIVERED, VirtualScheduler, failed
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind
 from rxotlp.testing import *
