@@ -4,14 +4,22 @@ from rxotlp.schedulers.aio import AsyncScheduler
 from rxotlp.schedulers.base import SerialScheduler
 from rxotlp.schedulers.default import default_scheduler
 from rxotlp.schedulers.executor import Statistics
+from rxotlp.schedulers.scheduled_task import Attempt, ScheduledTask, TaskCancelled
 from rxotlp.schedulers.sync import SyncScheduler
+from rxotlp.schedulers.task import SchedulerConfig, TaskScheduler, TaskStatistics
 from rxotlp.schedulers.virtual import VirtualScheduler
 
 __all__ = [
     "AsyncScheduler",
+    "Attempt",
+    "ScheduledTask",
+    "SchedulerConfig",
     "SerialScheduler",
     "Statistics",
     "SyncScheduler",
+    "TaskCancelled",
+    "TaskScheduler",
+    "TaskStatistics",
     "VirtualScheduler",
     "default_scheduler",
 ]

@@ -1,0 +1,374 @@
+"""`TaskScheduler`: tasks by priority and due time, on bounded workers, tried again on failure.
+
+    tasks = TaskScheduler(max_workers=4)
+    handle = tasks.schedule_task(send, priority=3, delay=0.5, retries=2)
+    rx.interval(1.0, scheduler=tasks.at(3))
+
+Priority first, then due time, then order of arrival, with ageing: see `_core.priorities`. A
+task that is due later keeps none waiting that is due now. What raises is tried again after
+a back-off, within a budget; then it is reported with its history, and ends nothing.
+"""
+
+import logging
+import random
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from rxotlp._core.backoff import Backoff, RetryBudget
+from rxotlp._core.priorities import rank
+from rxotlp._core.tasks import TaskQueue
+from rxotlp.errors import PipelineError
+from rxotlp.schedulers.base import SerialScheduler
+from rxotlp.schedulers.scheduled_task import Attempt, ScheduledTask
+from rxotlp.schedulers.strand import Strand
+from rxotlp.schedulers.workers import ThreadWorkers, TurnWorkers, WorkerPool
+
+__all__ = ["SchedulerConfig", "TaskScheduler", "TaskStatistics"]
+
+logger = logging.getLogger("rxotlp")
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """How tasks are run.
+
+    Args:
+        max_workers: tasks that run at once, 1 or more.
+        ageing: seconds of waiting that weigh as much as one step of priority, above 0.
+        max_retries: retries of a task that says nothing else, 0 or more.
+        retry_delay: seconds before the first retry, above 0.
+        retry_factor: growth of that from one retry to the next, 1 or more.
+        max_retry_delay: seconds that no delay exceeds.
+        retry_jitter: 0 to 1; how far delays are spread.
+        retry_share: retries that each success allows.
+        retry_reserve: retries allowed from the start.
+
+    Raises:
+        ValueError: one is out of its range.
+    """
+
+    max_workers: int = 4
+    ageing: float = 1.0
+    max_retries: int = 0
+    retry_delay: float = 1.0
+    retry_factor: float = 2.0
+    max_retry_delay: float = 30.0
+    retry_jitter: float = 0.2
+    retry_share: float = 0.2
+    retry_reserve: float = 100.0
+
+    def __post_init__(self) -> None:
+        for name, least, why in (
+            ("max_workers", 1, "nothing could ever run"),
+            ("max_retries", 0, "it counts retries"),
+            ("retry_factor", 1, "delays must not shrink"),
+            ("retry_share", 0, "it counts retries"),
+            ("retry_reserve", 0, "it counts retries"),
+            ("retry_jitter", 0, "it is a share"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+                raise ValueError(
+                    f"SchedulerConfig({name}={value!r}): expected {least} or more; {why}"
+                )
+        if self.retry_jitter > 1:
+            raise ValueError(
+                f"SchedulerConfig(retry_jitter={self.retry_jitter}): expected at most 1; a delay "
+                "cannot be negative"
+            )
+        for name in ("ageing", "retry_delay", "max_retry_delay"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ValueError(f"SchedulerConfig({name}={value!r}): expected seconds above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatistics:
+    """Counts of now.
+
+    Attributes:
+        queued: tasks that wait, due or not.
+        running: tasks that run.
+        done, failed, cancelled: tasks that ended, by how.
+        retried: retries made.
+        refused: retries that the budget did not allow.
+        lateness: seconds between due time and start of the latest 1,024 tasks, as quantiles.
+    """
+
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    retried: int
+    refused: int
+    lateness: dict[float, float]
+
+
+class TaskScheduler:
+    """Runs tasks. See the module.
+
+    Args:
+        config: see `SchedulerConfig`.
+        max_workers: of the config, for those who need nothing else of it.
+        on: a scheduler of rxotlp whose loop and turn run the tasks, and whose time is
+            theirs; by default they run on threads of their own.
+        on_failure: told of each task that failed for good; its `history` says how.
+        seed: makes the jitter repeatable, for tests.
+    """
+
+    def __init__(
+        self,
+        config: SchedulerConfig | None = None,
+        *,
+        max_workers: int | None = None,
+        on: SerialScheduler | None = None,
+        on_failure: Callable[[ScheduledTask], object] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if config is not None and max_workers is not None:
+            raise ValueError("TaskScheduler(config, max_workers=...): expected one of the two")
+        if config is None:
+            config = SchedulerConfig() if max_workers is None else SchedulerConfig(max_workers)
+        if not isinstance(config, SchedulerConfig):
+            raise TypeError(f"TaskScheduler({config!r}): expected a SchedulerConfig")
+        if on is not None and not isinstance(on, SerialScheduler):
+            raise TypeError(f"TaskScheduler(on={on!r}): expected a scheduler of rxotlp.schedulers")
+        self.config = config
+        self.on_failure = on_failure
+        self._workers: WorkerPool = (
+            ThreadWorkers(config.max_workers) if on is None else TurnWorkers(config.max_workers, on)
+        )
+        self._queue: TaskQueue[ScheduledTask] = TaskQueue(ageing=config.ageing)
+        self._backoff = Backoff(
+            random.Random(seed).random,
+            first=config.retry_delay,
+            factor=config.retry_factor,
+            most=config.max_retry_delay,
+            jitter=config.retry_jitter,
+        )
+        self._budget = RetryBudget(share=config.retry_share, reserve=config.retry_reserve)
+        self._lateness: deque[float] = deque(maxlen=1024)
+        self._closing = False
+        self._done = self._failed = self._cancelled = self._retried = 0
+        self._workers.connect(self._take, self._queue.next_due, self._ended)
+
+    # -- asking ------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> float:
+        """Seconds, on the clock that due times are on."""
+        return self._workers.now()
+
+    def schedule_task(
+        self,
+        task: Callable[[], Any],
+        priority: float = 0,
+        *,
+        delay: float = 0.0,
+        retries: int | None = None,
+        name: str | None = None,
+    ) -> ScheduledTask:
+        """Run `task()` as soon as it is due and a worker is free. From any thread.
+
+        Args:
+            task: plain or `async`. A plain one runs on a worker thread, and may block.
+            priority: larger is sooner.
+            delay: seconds until it is due, 0 or more.
+            retries: how often it is tried again; the config's number by default.
+            name: for logs; the function's by default.
+
+        Returns:
+            Its handle: `result()`, `await`, `cancel()`.
+
+        Raises:
+            TypeError, ValueError: an argument is out of its range.
+            PipelineError: the scheduler is shut down.
+        """
+        if not callable(task):
+            raise TypeError(f"schedule_task({task!r}): expected a function without arguments")
+        if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < 1e10:
+            raise ValueError(f"schedule_task(delay={delay!r}): expected seconds, 0 or more")
+        if retries is not None and (isinstance(retries, bool) or retries < 0):
+            raise ValueError(f"schedule_task(retries={retries!r}): expected 0 or more")
+        now = self._workers.now()
+        scheduled = ScheduledTask(
+            task,
+            priority=priority,
+            scheduled_time=now + delay,
+            max_retries=self.config.max_retries if retries is None else retries,
+            name=getattr(task, "__name__", "task") if name is None else name,
+            cancel=self._cancel,
+        )
+        self.add(scheduled, now)
+        return scheduled
+
+    def at(self, priority: float) -> Strand:
+        """A reactivex scheduler whose actions are tasks of this priority.
+
+        Actions of one such scheduler never overlap and keep their order; those of several
+        run at once, as workers are free.
+        """
+        rank(priority, since=0.0, ageing=1.0)  # or it fails with its first action
+        return Strand(self, priority)
+
+    def statistics(self) -> TaskStatistics:
+        """Counts of now."""
+        with self._workers.lock:
+            late = sorted(self._lateness)
+            return TaskStatistics(
+                queued=len(self._queue),
+                running=self._workers.running,
+                done=self._done,
+                failed=self._failed,
+                cancelled=self._cancelled,
+                retried=self._retried,
+                refused=self._budget.refused,
+                lateness={
+                    share: late[min(len(late) - 1, int(share * len(late)))]
+                    for share in (0.5, 0.9, 0.99)
+                    if late
+                },
+            )
+
+    def shutdown(
+        self,
+        pending: Literal["run", "cancel", "return"] = "cancel",
+        *,
+        timeout: float = 5.0,
+    ) -> Sequence[ScheduledTask]:
+        """Take no more tasks, and end. Idempotent.
+
+        Args:
+            pending: what becomes of tasks that wait: "run" runs all of them now, whenever
+                they are due; "cancel" cancels them; "return" gives them back as they are.
+            timeout: seconds to wait for what runs; on a scheduler of rxotlp nothing is waited
+                for, which could be its own turn.
+
+        Returns:
+            The tasks that did not run: cancelled or returned ones, and what "run" did not
+            get to in time.
+        """
+        if pending not in ("run", "cancel", "return"):
+            raise ValueError(f"shutdown({pending!r}): expected 'run', 'cancel' or 'return'")
+        workers = self._workers
+        with workers.lock:
+            self._closing = True
+            left = self._queue.take_all()
+            if pending == "run":
+                now = workers.now()
+                for task in left:
+                    task.entry = self._queue.add(task, due=now, priority=task.priority, now=now)
+                    workers.look(now, now)
+                left = []
+        workers.close(timeout, drain=pending == "run")
+        if workers.closed:
+            with workers.lock:
+                left += self._queue.take_all()
+        if pending != "return":
+            for task in left:
+                self._give_up(task, "its scheduler was shut down")
+        return left
+
+    # -- what workers call -------------------------------------------------------------------
+
+    def add(self, task: ScheduledTask, now: float) -> None:
+        """Let a task wait for its time and its turn; `now` is the time.
+
+        Raises:
+            PipelineError: the scheduler is shut down.
+        """
+        workers = self._workers
+        with workers.lock:
+            if self._closing:
+                raise PipelineError(
+                    f"TaskScheduler: {task.name} after shutdown(): nobody is left to run it"
+                )
+            due = task.scheduled_time
+            task.entry = self._queue.add(task, due=due, priority=task.priority, now=now)
+            workers.look(due, now)
+
+    def _take(self, now: float) -> ScheduledTask | None:
+        task = self._queue.take(now)
+        if task is not None:
+            task.state = "running"
+            self._lateness.append(now - task.scheduled_time)
+        return task
+
+    def _ended(self, task: ScheduledTask, result: Any, error: BaseException | None) -> None:
+        if task.done:  # cancelled while it ran
+            return
+        if error is None:
+            self._done += 1
+            self._budget.succeeded()
+            task.succeed(result)
+        elif isinstance(error, Exception):
+            self._raised(task, error)
+        elif isinstance(error, CancelledError):
+            self._give_up(task, "it was cancelled while it ran")
+        else:  # KeyboardInterrupt and the like: not the task's doing
+            task.fail(error)
+
+    def _raised(self, task: ScheduledTask, error: Exception) -> None:
+        workers = self._workers
+        text = f"{type(error).__name__}: {error}"
+        task.history.append(Attempt(workers.now(), text))
+        with workers.lock:
+            again = (
+                task.retry_count < task.max_retries and not self._closing and self._budget.take()
+            )
+            if again:
+                task.retry_count += 1
+                self._retried += 1
+                task.state = "pending"
+                now = workers.now()
+                due = task.scheduled_time = now + self._backoff.delay(task.retry_count)
+                task.entry = self._queue.add(task, due=due, priority=task.priority, now=now)
+                workers.look(due, now)
+            else:
+                self._failed += 1
+        if again:
+            return
+        logger.error(
+            "%s failed for good after %d attempts: %s",
+            task.name,
+            len(task.history),
+            "; ".join(f"at {attempt.at:.3f} s {attempt.error}" for attempt in task.history),
+        )
+        error.__traceback__ = None  # its frames may hold telemetry
+        task.fail(error)
+        if self.on_failure is not None:
+            try:
+                self.on_failure(task)
+            except Exception:
+                logger.exception("on_failure of a TaskScheduler raised")
+
+    def _cancel(self, task: ScheduledTask) -> None:
+        with self._workers.lock:
+            waits = task.entry is not None and self._queue.cancel(task.entry)
+            running = None if waits else task.running
+        if running is not None:
+            running()
+        if not task.done:
+            self._give_up(task, "it was cancelled")
+
+    def _give_up(self, task: ScheduledTask, why: str) -> None:
+        with self._workers.lock:
+            self._cancelled += 1
+        task.give_up(why)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.shutdown()
+
+    def __repr__(self) -> str:
+        counts = self.statistics()
+        return (
+            f"<TaskScheduler {self.config.max_workers} workers, {counts.queued} queued, "
+            f"{counts.running} running, {counts.done} done, {counts.failed} failed>"
+        )

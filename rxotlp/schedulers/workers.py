@@ -1,0 +1,248 @@
+"""Who runs tasks, and how one that is due later keeps nobody waiting.
+
+    ThreadWorkers   so many threads. One of those that have nothing to do sleeps until the
+                    next task is due, the others until they are woken: an idle pool uses no
+                    processor time, and a task that falls due wakes one thread.
+    TurnWorkers     so many tasks at once on a scheduler of ours: coroutines on its loop,
+                    plain functions in its turn; its time is theirs, virtual time too.
+
+A pool is given `take` (the next task that is due, or None), `next_due` (when there is one),
+both called under `lock`, and `run`.
+"""
+
+import asyncio
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import CoroutineType
+from typing import Any
+
+from reactivex import abc
+from reactivex.disposable import Disposable
+
+from rxotlp.schedulers.base import SerialScheduler
+from rxotlp.schedulers.loop_thread import LoopThread
+from rxotlp.schedulers.scheduled_task import ScheduledTask
+
+__all__ = ["Done", "ThreadWorkers", "TurnWorkers", "WorkerPool"]
+
+Done = Callable[[ScheduledTask, Any, BaseException | None], None]
+
+
+class WorkerPool(ABC):
+    """Bounded workers.
+
+    Args:
+        max_workers: tasks that run at once.
+
+    Attributes:
+        lock: guards the queue; held for a few lines, never while a task runs.
+        running: tasks that run.
+    """
+
+    def __init__(self, max_workers: int) -> None:
+        self.max_workers = max_workers
+        self.lock = threading.Lock()
+        self.running = 0
+        self.closed = False
+        self.draining = False
+
+    def connect(
+        self,
+        take: Callable[[float], ScheduledTask | None],
+        next_due: Callable[[], float | None],
+        done: Done,
+    ) -> None:
+        """Whose tasks they run."""
+        self._take = take
+        self._next_due = next_due
+        self._done = done
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds, on a clock that never goes back."""
+
+    @abstractmethod
+    def look(self, due: float, now: float) -> None:
+        """A task that is due at `due` was added at `now`. Called under `lock`."""
+
+    @abstractmethod
+    def close(self, timeout: float, *, drain: bool) -> None:
+        """Run nothing more, or with `drain` what waits; wait for what runs."""
+
+
+class ThreadWorkers(WorkerPool):
+    """Threads, started one by one as there is work for them; all are daemons."""
+
+    def __init__(self, max_workers: int) -> None:
+        super().__init__(max_workers)
+        self._work = threading.Condition(self.lock)
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._alarm: float | None = None  # when the one that sleeps by the clock wakes
+        self._loops: LoopThread | None = None
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def look(self, due: float, now: float) -> None:
+        if self._idle:
+            if self._alarm is not None and now < due < self._alarm:
+                self._work.notify_all()  # the sleeper has to sleep less, and is among them
+            else:
+                self._work.notify()
+        elif len(self._threads) < self.max_workers and not self.closed:
+            thread = threading.Thread(target=self._serve, name="rxotlp-task", daemon=True)
+            self._threads.add(thread)
+            thread.start()
+
+    def _serve(self) -> None:
+        done = self._done
+        ran = 0
+        while True:
+            with self.lock:
+                self.running -= ran
+                task = self._next()
+                if task is None:
+                    self._threads.discard(threading.current_thread())
+                    self._work.notify_all()
+                    return
+                self.running += 1
+                if self._idle and self._next_due() is not None:
+                    self._work.notify()  # somebody must look after what is left
+            ran = 1
+            try:
+                result = task.task()
+                if type(result) is CoroutineType:
+                    result = self._await(task, result)
+            except BaseException as error:  # whatever it was, the worker lives on
+                done(task, None, error)
+            else:
+                done(task, result, None)
+                del result
+            del task  # or it would be held until the next one comes
+
+    def _next(self) -> ScheduledTask | None:
+        while True:
+            now = time.monotonic()
+            task = None if self.closed else self._take(now)
+            if task is not None:
+                return task
+            if self.closed:
+                return None
+            due = self._next_due()
+            if due is None and self.draining:
+                return None
+            self._idle += 1
+            try:
+                if due is None or (self._alarm is not None and self._alarm <= due):
+                    self._work.wait()
+                else:
+                    self._alarm = due
+                    try:
+                        self._work.wait(max(0.0, due - now))
+                    finally:
+                        self._alarm = None
+            finally:
+                self._idle -= 1
+
+    def _await(self, task: ScheduledTask, coroutine: Any) -> Any:
+        with self.lock:
+            if self._loops is None:
+                self._loops = LoopThread()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loops.loop)
+        task.running = future.cancel
+        return future.result()
+
+    def close(self, timeout: float, *, drain: bool) -> None:
+        with self.lock:
+            self.draining = True
+            self.closed = self.closed or not drain
+            self._work.notify_all()
+            self._work.wait_for(lambda: not self._threads, timeout)
+            self.closed = True
+            self._work.notify_all()
+            loops, self._loops = self._loops, None
+        if loops is not None:
+            loops.close(timeout)
+
+
+class TurnWorkers(WorkerPool):
+    """Tasks on a scheduler of ours."""
+
+    def __init__(self, max_workers: int, scheduler: SerialScheduler) -> None:
+        super().__init__(max_workers)
+        self._scheduler = scheduler
+        self._posted = False
+        self._alarm: float | None = None
+        self._timer: abc.DisposableBase | None = None
+
+    def now(self) -> float:
+        return self._scheduler.now.timestamp()
+
+    def look(self, due: float, now: float) -> None:
+        if not self._posted:
+            self._posted = True
+            self._scheduler.post(self._pump)
+
+    # In the scheduler's turn.
+    def _pump(self) -> None:
+        self._posted = False
+        while True:
+            with self.lock:
+                if self.closed:
+                    return
+                now = self.now()
+                task = self._take(now) if self.running < self.max_workers else None
+                if task is None:
+                    due = self._next_due() if self.running < self.max_workers else None
+                    break
+                self.running += 1
+            self._start(task)
+            del task
+        self._set_alarm(due, now)
+
+    def _set_alarm(self, due: float | None, now: float) -> None:
+        if due == self._alarm:
+            return
+        if self._timer is not None:
+            self._timer.dispose()
+        self._alarm, self._timer = due, None
+        if due is not None:
+
+            def rings(_scheduler: abc.SchedulerBase, _state: Any) -> abc.DisposableBase:
+                self._alarm = self._timer = None
+                self._pump()
+                return Disposable()
+
+            self._timer = self._scheduler.schedule_relative(due - now, rings)
+
+    def _start(self, task: ScheduledTask) -> None:
+        def done(result: Any, error: BaseException | None) -> None:
+            with self.lock:
+                self.running -= 1
+            self._done(task, result, error)
+            if not self._posted and not self.closed:
+                self._pump()
+
+        try:
+            result = task.task()
+        except BaseException as error:
+            self._ended(task, None, error)
+            return
+        if type(result) is CoroutineType:
+            task.running = self._scheduler.run_coroutine(result, done).dispose
+        else:
+            self._ended(task, result, None)
+
+    def _ended(self, task: ScheduledTask, result: Any, error: BaseException | None) -> None:
+        with self.lock:
+            self.running -= 1
+        self._done(task, result, error)
+
+    def close(self, timeout: float, *, drain: bool) -> None:
+        if not drain:
+            with self.lock:
+                self.closed = True
+            self._scheduler.post(lambda: self._set_alarm(None, 0.0))
