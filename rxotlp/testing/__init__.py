@@ -11,6 +11,7 @@ from rxotlp.testing.check_exporter import check_exporter
 from rxotlp.testing.check_operator import check_operator, check_processor
 from rxotlp.testing.check_scheduler import check_scheduler
 from rxotlp.testing.elements import ids_of, logs, spans
+from rxotlp.testing.leaks import no_leaks
 from rxotlp.testing.marbles import Diagram, Moment, diagrams, draw, read
 from rxotlp.testing.recorder import Recorder, SlowRecorder
 from rxotlp.testing.rig import Feed, Rig, kind
@@ -34,6 +35,7 @@ __all__ = [
     "ids_of",
     "kind",
     "logs",
+    "no_leaks",
     "read",
     "spans",
 ]
