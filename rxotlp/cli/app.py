@@ -7,6 +7,7 @@ import typer
 
 from rxotlp.cli.convert import convert
 from rxotlp.cli.demo import demo
+from rxotlp.cli.generate import generate
 from rxotlp.cli.inspect import inspect
 from rxotlp.cli.operators import operators
 from rxotlp.cli.run import run
@@ -19,5 +20,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reactive stream processing for OpenTelemetry data.",
 )
-for command in (run, demo, convert, inspect, operators):
+for command in (run, demo, generate, convert, inspect, operators):
     app.command()(command)
