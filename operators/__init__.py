@@ -8,6 +8,7 @@ from rxotlp.operators.batch import batch
 from rxotlp.operators.broadcast import broadcast
 from rxotlp.operators.chain import chain
 from rxotlp.operators.discarding import discarding
+from rxotlp.operators.execute import execute
 from rxotlp.operators.export import Delivery, export
 from rxotlp.operators.log import log
 from rxotlp.operators.measure import Measured, Meter, measure
@@ -30,6 +31,7 @@ __all__ = [
     "broadcast",
     "chain",
     "discarding",
+    "execute",
     "export",
     "filter_records",
     "log",

@@ -37,16 +37,26 @@ class InSlot(Handle):
             return False
 
         def done(result: ExecutionResult | None, error: BaseException | None) -> None:
-            free()
-            self.end(result, error)
+            try:
+                self.end(result, error)  # first: it may cancel those that would be next
+            finally:
+                free()
 
         self._execution = Execution(self._machine, self._state, self._scheduler, done)
         return True
 
-    def cancel(self) -> None:
-        self._scheduler.post(self._cancel)
+    def fail(self, error: Exception) -> None:
+        """It never gets its slot."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._machine.close()
+            self.end(None, error)
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        self._scheduler.post(self.cancel_now)
+
+    def cancel_now(self) -> None:
+        """The same as `cancel`, in the scheduler's turn."""
         if self._execution is not None:
             self._execution.cancel()
         elif not self._cancelled:
@@ -83,7 +93,8 @@ class Together(Handle):
             else:
                 self._errors[number] = error
                 if self._cancel_others and isinstance(error, Exception):
-                    self.cancel()
+                    for member in self.members:
+                        member.cancel_now()
             self._left -= 1
             if not self._left:
                 self._all_done()

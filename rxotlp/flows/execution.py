@@ -13,14 +13,17 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from rxotlp._core.slots import Entry, Slots
+from rxotlp.errors import FlowError
 from rxotlp.flows._execution import Done, Execution, Handle
 from rxotlp.flows._groups import InSlot, Together
 from rxotlp.flows._interpreter import in_order, interpret
+from rxotlp.flows._limit import Following
 from rxotlp.flows.base import Flow
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.state import ControlState
+from rxotlp.operators._limits import Limited, check_limit, initial
 from rxotlp.operators._shell import check_count
 from rxotlp.schedulers import SerialScheduler
 
@@ -96,7 +99,10 @@ class ParallelExecutionFlow(Flow):
 
     Args:
         groups: what `execute_parallel` executes; `add` adds more.
-        concurrency_limit: groups that run at once, 1 or more.
+        concurrency_limit: groups that run at once, 1 or more; or an Observable of numbers,
+            or an `ops.Limit`, followed while there are groups to run. Lowering it cancels
+            nothing; while it is 0 none begins, and those that wait when its Observable has
+            ended at 0 fail.
         cancel_others: when a group fails, cancel those that run and leave out those that
             wait. By default they are finished: what they do is no less wanted.
         as_finished: results in the order in which groups finish, not in theirs.
@@ -107,18 +113,23 @@ class ParallelExecutionFlow(Flow):
         self,
         groups: Iterable[Iterable[Operation]] = (),
         *,
-        concurrency_limit: int = 8,
+        concurrency_limit: Limited = 8,
         cancel_others: bool = False,
         as_finished: bool = False,
         state: ControlState | None = None,
         scheduler: SerialScheduler | None = None,
     ) -> None:
         super().__init__(state=state, scheduler=scheduler)
-        check_count(
-            "ParallelExecutionFlow(concurrency_limit", concurrency_limit, why="nothing could run"
+        limit = check_limit(
+            "ParallelExecutionFlow(concurrency_limit",
+            concurrency_limit,
+            default=8,
+            why="nothing could run",
         )
-        self._slots = Slots[InSlot](concurrency_limit)
-        self._at_once = concurrency_limit
+        self._slots = Slots[InSlot](initial(limit))
+        self._limit = Following(limit, self.scheduler, self._change)
+        # The slots bound what runs; a limit that changes leaves as_operator nothing to count.
+        self._at_once = limit if isinstance(limit, int) else 10_000
         self._cancel_others = cancel_others
         self._as_finished = as_finished
         self._groups: list[tuple[Operation, ...]] = []
@@ -185,10 +196,30 @@ class ParallelExecutionFlow(Flow):
         return together
 
     def _start_when_free(self, member: InSlot) -> InSlot:
-        self.scheduler.post(lambda: self._start(self._slots.offer(member)))
+        self.scheduler.post(partial(self._arrived, member))
         return member
 
     # -- in the scheduler's turn -----------------------------------------------------------
+
+    def _arrived(self, member: InSlot) -> None:
+        self._limit.begin()
+        self._start(self._slots.offer(member))
+        self._give_up()
+
+    def _change(self, limit: int) -> None:
+        self._start(self._slots.set_limit(limit))
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Fail what waits in a pause that nothing can end."""
+        if self._limit.over and not self._slots.max_concurrent:
+            for member in list(self._slots.take_waiting()):
+                member.fail(FlowError("concurrency_limit is 0, and nothing can end the pause"))
+            self._follow_unless_idle()
+
+    def _follow_unless_idle(self) -> None:
+        if self._slots.idle:
+            self._limit.end()
 
     def _start(self, entries: list[Entry[InSlot]]) -> None:
         waiting = deque(entries)
@@ -199,6 +230,7 @@ class ParallelExecutionFlow(Flow):
 
     def _finished(self, entry: Entry[InSlot]) -> None:
         self._start(self._slots.finish(entry, None)[1])
+        self._follow_unless_idle()
 
 
 class RecursiveExecutionFlow(Flow):

@@ -1,0 +1,47 @@
+"""Executes operations that arrive in a stream, by whatever can.
+
+Flows are built on operators, so no operator knows them: `execute` takes anything that says
+how it is one itself. The elements are operations and results, not telemetry: no receipts,
+no books. What operations make leaves by the flow's own `telemetry`.
+"""
+
+from typing import Any, Protocol
+
+__all__ = ["Executes", "execute"]
+
+
+class Executes(Protocol):
+    """What can be an operator by itself, as every flow of `rxotlp.flows`."""
+
+    def as_operator(self, **options: Any) -> Any:
+        """An operator from operations to results."""
+        ...
+
+
+def execute(flow: Executes, **options: Any) -> Any:
+    """Execute each operation, and emit its result.
+
+    ```
+    execute(flow)                    b fails
+        source  -a-b-c-|
+        result  -A-B-C-|             B is a Failure, and the stream goes on
+    ```
+
+    Args:
+        flow: a flow of `rxotlp.flows`, or anything with `as_operator`.
+        options: of `flow.as_operator`: `max_concurrent`, `max_waiting`, `on_error`.
+
+    Raises:
+        TypeError: `flow` has no `as_operator`, or an option is unknown to it.
+        ValueError: an option is out of its range.
+
+    On completion and error, what runs and waits is executed first. On dispose, what runs is
+    cancelled and what waits never starts.
+    """
+    as_operator = getattr(flow, "as_operator", None)
+    if not callable(as_operator):
+        raise TypeError(
+            f"execute({flow!r}): expected a flow of rxotlp.flows, or something else with "
+            "as_operator(), which gives an operator from operations to results"
+        )
+    return as_operator(**options)
