@@ -6,6 +6,7 @@ what is sent to it and nobody else.
 """
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 
 from reactivex import Observable, abc
@@ -53,10 +54,15 @@ class Branching(Shell):
         self.branches.append(branch)
         self._open += 1
 
+        sketch = None if self.assembly is None else self.assembly.sketch
+        place = None if sketch is None else sketch.built
+
         def enter(
             entry: abc.ObserverBase[TelemetryData], _scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             branch.entry = entry
+            if sketch is not None and place is not None:
+                sketch.link(place, entrance, branch=name)
             return Disposable()
 
         attaching = True
@@ -68,12 +74,15 @@ class Branching(Shell):
 
         mistakes: list[PipelineError] = []
         try:
-            branch.disposable = apply(Observable(enter)).subscribe(
-                self._merge,
-                fail,
-                lambda: self._ended_by(branch, None),
-                scheduler=self.turn.scheduler,
-            )
+            entrance: Observable[TelemetryData] = Observable(enter)
+            results = apply(entrance)
+            with nullcontext() if sketch is None else sketch.attaching(results):
+                branch.disposable = results.subscribe(
+                    self._merge,
+                    fail,
+                    lambda: self._ended_by(branch, None),
+                    scheduler=self.turn.scheduler,
+                )
             if mistakes:
                 raise mistakes[0]
         except BaseException:

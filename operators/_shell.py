@@ -16,6 +16,7 @@ from rxotlp._core.outcomes import DISPOSED, dropped, rejected
 from rxotlp.assembly import Rejected, current
 from rxotlp.data import TelemetryData
 from rxotlp.operators._turn import Turn, turn_for
+from rxotlp.picture import Sketch
 from rxotlp.shares import Share
 from rxotlp.stage import Stage
 
@@ -28,26 +29,51 @@ logger = logging.getLogger("rxotlp")
 
 
 def operator(
-    build: "Callable[[abc.ObserverBase[Any], Turn], Shell]", scheduler: abc.SchedulerBase | None
+    build: "Callable[[abc.ObserverBase[Any], Turn], Shell]",
+    scheduler: abc.SchedulerBase | None,
+    *,
+    exporter: object = None,
 ) -> Operator:
-    """An operator whose every subscription is a stage made by `build`."""
+    """An operator whose every subscription is a stage made by `build`.
+
+    Args:
+        build: makes a stage.
+        scheduler: the one that the user gave.
+        exporter: where its telemetry leaves the process, for the picture.
+    """
 
     def apply(source: Observable[TelemetryData]) -> Observable[Any]:
         def subscribe(
             observer: abc.ObserverBase[Any], scheduler_: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             assembling = current()
-            start = 0 if assembling is None else assembling.books.mark
-            stage = build(observer, turn_for(scheduler, scheduler_))
-            middle = 0 if assembling is None else assembling.books.mark
-            upstream = source.subscribe(
-                stage.on_next, stage.on_error, stage.on_completed, scheduler=scheduler_
-            )
-            if assembling is not None:
-                assembling.books.place_before(start, middle)
+            if assembling is None:
+                stage = build(observer, turn_for(scheduler, scheduler_))
+                upstream = source.subscribe(
+                    stage.on_next, stage.on_error, stage.on_completed, scheduler=scheduler_
+                )
+                return CompositeDisposable(upstream, Disposable(stage.dispose))
+            books, sketch = assembling.books, assembling.sketch
+            if assembling.running:
+                sketch = Sketch()  # for nobody: a picture has what was there at the start
+            start = books.mark
+            place = sketch.add("stage", made)
+            with sketch.building(place):
+                stage = build(observer, turn_for(None if sketch.dry else scheduler, scheduler_))
+            sketch.nodes[place].book = stage.book
+            if exporter is not None:
+                sketch.leads_to(place, exporter)
+            middle = books.mark
+            hear = _NOBODY if sketch.dry else stage
+            with sketch.subscribing(place, source):
+                upstream = source.subscribe(
+                    hear.on_next, hear.on_error, hear.on_completed, scheduler=scheduler_
+                )
+            books.place_before(start, middle)
             return CompositeDisposable(upstream, Disposable(stage.dispose))
 
-        return Observable(subscribe)
+        made = Observable(subscribe)
+        return made
 
     return apply
 

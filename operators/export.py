@@ -113,7 +113,7 @@ def export(
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> Shell:
         return _Export(observer, turn, name, exporter, limit, timeout)
 
-    return operator(build, scheduler)
+    return operator(build, scheduler, exporter=exporter)
 
 
 class _Job:

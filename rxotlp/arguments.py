@@ -1,13 +1,14 @@
 """Checks of what elements are made from; every message names call, value and reason."""
 
 from collections.abc import Mapping
+from enum import Enum
 from types import MappingProxyType
 
 from google.protobuf.message import Message
 
 from rxotlp.wire.signals import Signal
 
-__all__ = ["check_limit", "check_signal", "encoded", "frozen"]
+__all__ = ["check_limit", "check_signal", "encoded", "frozen", "one_line"]
 
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 _SIGNALS = {signal.names.request: signal for signal in Signal}
@@ -51,3 +52,21 @@ def encoded(call: str, message: Message) -> tuple[Signal, bytes]:
             f"TelemetryData.{call}({type(message).__name__}): expected an Export…ServiceRequest"
         )
     return signal, message.SerializeToString()
+
+
+def one_line(value: object, *, most: int = 60) -> str:
+    """What a value is, as a person would write it, in so many characters at most.
+
+    Functions and classes go by their name, mappings and sequences by what is in them.
+    """
+    if isinstance(value, Mapping):
+        text = "{" + ", ".join(f"{one_line(k)}: {one_line(v)}" for k, v in value.items()) + "}"
+    elif isinstance(value, list | tuple):
+        text = "[" + ", ".join(map(one_line, value)) + "]"
+    elif isinstance(value, Enum):
+        text = f"{type(value).__name__}.{value.name}"
+    elif callable(value) and hasattr(value, "__name__"):
+        text = value.__name__.strip("<>")
+    else:
+        text = " ".join(repr(value).split())
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -7,6 +7,7 @@ pipeline there is no assembly, and everything works all the same.
 """
 
 import logging
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +17,8 @@ from reactivex.subject import Subject
 
 from rxotlp._core.bracket import local
 from rxotlp.books import Books
+from rxotlp.errors import PipelineError
+from rxotlp.picture import Sketch
 
 if TYPE_CHECKING:
     from rxotlp.data import TelemetryData
@@ -82,6 +85,7 @@ class Assembly:
     running: bool = False
     sources: list[Connectable] = field(default_factory=list)
     resources: list[Resource] = field(default_factory=list)
+    sketch: Sketch = field(default_factory=Sketch)
     rejected: "Subject[Rejected]" = field(default_factory=Subject)
     _before: "Token[Assembly | None] | None" = None
 
@@ -101,6 +105,30 @@ class Assembly:
         """Register something to close at the end, once."""
         if not any(known is resource for known in self.resources):
             self.resources.append(resource)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where its sources listen."""
+        found: dict[str, str] = {}
+        for source in self.sources:
+            found.update(getattr(source, "addresses", {}))
+        return found
+
+    def redirect(self, listen: Mapping[str, str]) -> None:
+        """Tell the one OTLP source where to listen.
+
+        Raises:
+            PipelineError: there is none, or several.
+        """
+        receivers = [
+            source for source in self.sources if callable(getattr(source, "listen_on", None))
+        ]
+        if len(receivers) != 1:
+            raise PipelineError(
+                f"Pipeline(listen={listen}): expected a stream with one OTLP source, this "
+                f"has {len(receivers)}; nobody could tell which is meant"
+            )
+        receivers[0].listen_on(**listen)  # type: ignore[attr-defined]
 
     def __enter__(self) -> "Assembly":
         self._before = _current.set(self)

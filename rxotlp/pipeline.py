@@ -25,7 +25,9 @@ from rxotlp.assembly import Assembly, Rejected
 from rxotlp.books import Books
 from rxotlp.data import TelemetryData
 from rxotlp.drain import Countdown, Report, aclose_all, call_async, close_all
+from rxotlp.drawing import sketch
 from rxotlp.errors import PipelineError, without_tracebacks
+from rxotlp.picture import to_mermaid
 from rxotlp.schedulers import AsyncScheduler, SerialScheduler, SyncScheduler, VirtualScheduler
 from rxotlp.shares import BROKEN, TOUCHED
 
@@ -108,10 +110,7 @@ class Pipeline:
     @property
     def addresses(self) -> dict[str, str]:
         """Where its sources listen: `{"grpc": "127.0.0.1:4317", ...}`."""
-        found: dict[str, str] = {}
-        for source in self._assembly.sources:
-            found.update(getattr(source, "addresses", {}))
-        return found
+        return self._assembly.addresses
 
     @property
     def scheduler(self) -> SerialScheduler:
@@ -128,6 +127,28 @@ class Pipeline:
     def running(self) -> bool:
         """Started, and its stream has not ended."""
         return self._started and self.report is None and not self._ended.is_set()
+
+    def to_mermaid(self, *, counts: bool = False) -> str:
+        """A picture of it, as a Mermaid flowchart; started or not, no port is bound for it.
+
+        Native operators are not boxes: an arrow that passes through some is dotted. Streams
+        that operators make while it runs (`group_by`) are not in it.
+
+        Args:
+            counts: show each stage's books, as they are now.
+        """
+        drawn = self._assembly.sketch if self._assembly.running else sketch(self._stream)
+        accounts = {account.name: account for account in self.books}
+        return to_mermaid(drawn, accounts if counts else None)
+
+    def _repr_mimebundle_(self, **_options: object) -> dict[str, str]:
+        """What notebooks show: the picture where they can draw it, a line where not."""
+        drawn = self.to_mermaid()
+        return {
+            "text/plain": repr(self),
+            "text/vnd.mermaid": drawn,
+            "text/markdown": f"```mermaid\n{drawn}```\n",
+        }
 
     def __repr__(self) -> str:
         state = "stopped" if self.report else "running" if self._started else "not started"
@@ -165,8 +186,8 @@ class Pipeline:
         try:
             subscribed.wait()  # a scheduler that is shared may be busy with others' actions
             self._check_wiring()
-            self._redirect()
-            self._connect()
+            for source in self._assembly.sources:
+                source.connect(self.scheduler)
         except BaseException:
             self._abandon()
             raise
@@ -181,7 +202,6 @@ class Pipeline:
             while not subscribed.is_set():  # as in start
                 await asyncio.sleep(0)
             self._check_wiring()
-            self._redirect()
             for source in self._assembly.sources:
                 await call_async(source, "aconnect", source.connect, self.scheduler)
         except BaseException:
@@ -293,24 +313,8 @@ class Pipeline:
         if isinstance(self.error, PipelineError):  # its author's mistake, not the stream's fault
             raise self.error
         self._assembly.running = True
-
-    def _redirect(self) -> None:
-        """Tell the OTLP source where to listen, if we were told."""
-        if not self.listen or self._ended.is_set():  # with an error of its own, perhaps
-            return
-        receivers = [
-            source for source in self._assembly.sources if callable(getattr(source, "listen_on", 0))
-        ]
-        if len(receivers) != 1:
-            raise PipelineError(
-                f"Pipeline(listen={self.listen}): expected a stream with one OTLP source, this "
-                f"has {len(receivers)}; nobody could tell which is meant"
-            )
-        receivers[0].listen_on(**self.listen)  # type: ignore[attr-defined]
-
-    def _connect(self) -> None:
-        for source in self._assembly.sources:
-            source.connect(self.scheduler)
+        if self.listen and not self._ended.is_set():  # with an error of its own, perhaps
+            self._assembly.redirect(self.listen)
 
     def _on_next(self, value: Any) -> None:
         if type(value) is TelemetryData and value._share is not None:

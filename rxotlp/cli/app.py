@@ -8,6 +8,7 @@ import typer
 from rxotlp.cli.convert import convert
 from rxotlp.cli.demo import demo
 from rxotlp.cli.generate import generate
+from rxotlp.cli.graph import graph
 from rxotlp.cli.inspect import inspect
 from rxotlp.cli.operators import operators
 from rxotlp.cli.run import run
@@ -20,5 +21,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reactive stream processing for OpenTelemetry data.",
 )
-for command in (run, demo, generate, convert, inspect, operators):
+for command in (run, demo, generate, convert, inspect, graph, operators):
     app.command()(command)

@@ -265,6 +265,10 @@ class Source(Observable["TelemetryData"]):
         scheduler: abc.SchedulerBase | None = None,
     ) -> abc.DisposableBase:
         pipeline = assembly.current()
+        if pipeline is not None:
+            pipeline.sketch.add_source(self, self.name)
+            if pipeline.sketch.dry:
+                return Disposable()
         if self._stage is None or (pipeline is not None and self._stage.assembly is not pipeline):
             if self.state in (State.OPEN, State.STOPPING):
                 raise PipelineError(
