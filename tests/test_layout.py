@@ -95,6 +95,17 @@ def test_only_what_runs_pipelines_imports_them() -> None:
     assert importers <= RUN_PIPELINES
 
 
+def test_nothing_imports_what_is_for_tests() -> None:
+    """An application does not load a conformance suite."""
+    importers = {
+        part_of(path)
+        for path in sources()
+        for _, name in imports(path)
+        if name.startswith("rxotlp.testing")
+    }
+    assert importers <= {"testing"}
+
+
 def test_packages_in_pyproject_are_the_folders_on_disk() -> None:
     """A package that pyproject does not list is missing from the wheel and from nowhere else."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -154,7 +165,9 @@ def test_exported_names_exist(name: str) -> None:
 def test_the_operators_readme_lists_every_operator() -> None:
     """The table is where a user looks for what an operator filters, reorders or delays."""
     text = (ROOT / "operators" / "README.md").read_text(encoding="utf-8")
-    table = text.partition("| operator |")[2].partition("\n\n")[0]
-    listed = set(re.findall(r"^\| `(\w+)`", table, flags=re.MULTILINE))
+    tables = "".join(
+        text.partition(f"| {kind} |")[2].partition("\n\n")[0] for kind in ("operator", "selector")
+    )
+    listed = set(re.findall(r"^\| `(\w+)`", tables, flags=re.MULTILINE))
     operators = importlib.import_module("rxotlp.operators")
     assert listed == {name for name in operators.__all__ if name[0].islower()}

@@ -139,7 +139,7 @@ graphs = st.recursive(
 sendings = st.lists(st.tuples(st.integers(1, 3), st.sampled_from([0.0, 0.05, 0.7])), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     graph=graphs,
     sending=sendings,

@@ -34,6 +34,14 @@ from rxotlp.flows.operations import (
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.routing import FlowRouter, FlowType
 from rxotlp.flows.state import ControlState, Statistics
+from rxotlp.flows.strategy import (
+    ExecutionMode,
+    OperationClassifier,
+    OperationType,
+    PerformanceThresholds,
+    SyncAsyncSelectionStrategy,
+    SystemLoad,
+)
 
 __all__ = [
     "AddSpan",
@@ -46,6 +54,7 @@ __all__ = [
     "EndTrace",
     "EventKind",
     "ExecutionContext",
+    "ExecutionMode",
     "ExecutionResult",
     "FlowRouter",
     "FlowType",
@@ -56,7 +65,10 @@ __all__ = [
     "NestedTrace",
     "NonBlocking",
     "Operation",
+    "OperationClassifier",
+    "OperationType",
     "ParallelExecutionFlow",
+    "PerformanceThresholds",
     "RecordMetric",
     "RecursiveExecutionFlow",
     "RecursiveMetric",
@@ -65,6 +77,8 @@ __all__ = [
     "SpanStatus",
     "StartTrace",
     "Statistics",
+    "SyncAsyncSelectionStrategy",
     "SyncControlFlow",
+    "SystemLoad",
     "TraceContext",
 ]

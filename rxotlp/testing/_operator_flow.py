@@ -13,7 +13,7 @@ def delivers(subject: Subject) -> None:
         run.end()
         expect(not run.raised, f"raised in the scheduler's turn: {run.raised}")
         run.arrived()
-        run.settled_once()
+        run.answered()
         good = {Kind.DELIVERED}
         for allowed, kind in (
             ("filter", Kind.FILTERED),
@@ -44,7 +44,7 @@ def failure(subject: Subject) -> None:
     with Run(subject, failed("the backend is down", retry_after=3.0)) as run:
         run.feed()
         run.end()
-        run.settled_once()
+        run.answered()
         run.balanced()
         if "acknowledge" in subject.may or not run.exporter.calls:
             return
@@ -56,7 +56,7 @@ def rejection(subject: Subject) -> None:
     with Run(subject, rejected("the backend says no")) as run:
         run.feed()
         run.end()
-        run.settled_once()
+        run.answered()
         run.balanced()
         if "acknowledge" in subject.may or not run.exporter.calls:
             return
@@ -71,7 +71,7 @@ def _each_sender_heard(run: Run, reached: set[int], wanted: Kind) -> None:
             expect(
                 heard is wanted or (heard is Kind.FAILED and "fail" in run.subject.may),
                 f"the backend answered {wanted.name} for ids {sorted(reached & set(ids))}, and "
-                f"the sender of element {at} heard {heard}",
+                f"the sender of element {at} heard {heard and heard.name}",
             )
 
 

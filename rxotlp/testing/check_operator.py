@@ -11,7 +11,7 @@ an exporter that notes what arrives, and looks at both afterwards:
     rejection          a backend's refusal reaches the sender, as permanent
     dispose early      disposed before anything came: nothing is left
     dispose            disposed while it holds: what it held fails as retryable
-    silence            nothing is emitted after disposal
+    silence            nothing is emitted or exported after disposal
     unsubscribe        the source is let go of on disposal
     timers             no timer is left, after completion and after disposal
     books              every stage's books balance, and nothing is held

@@ -130,3 +130,10 @@ def test_a_processor_of_ours_keeps_every_rule(case: str) -> None:
     """Processors are what people compose most."""
     make, options = PROCESSORS[case]
     check_processor(make(), name=case, **{"element": logs, **options})
+
+
+def test_no_processor_is_left_out() -> None:
+    """The rest of the package's names make conditions."""
+    conditions = {"attr", "body", "duration", "name", "resource", "scope", "severity", "status"}
+    public = {name for name in processors.__all__ if name[0].islower()} - conditions
+    assert set(PROCESSORS) == public

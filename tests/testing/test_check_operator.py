@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,8 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxotlp import operators as ops
 from rxotlp.data import TelemetryData
-from rxotlp.testing import ConformanceError, check_operator, check_processor, ids_of
+from rxotlp.schedulers import VirtualScheduler
+from rxotlp.testing import ConformanceError, check_operator, check_processor, ids_of, logs
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
@@ -192,6 +194,101 @@ def races_over_a_list() -> Operator:
     return custom(next_)
 
 
+def emits_after_completion() -> Operator:
+    last: list[bytes] = []
+
+    def next_(observer: abc.ObserverBase[Any], data: TelemetryData) -> None:
+        last[:] = [data.to_bytes()]
+        observer.on_next(data)
+
+    def completed(observer: abc.ObserverBase[Any]) -> None:
+        observer.on_completed()
+        observer.on_completed()
+
+    return unguarded(next_, completed)
+
+
+def unguarded(
+    next_: Callable[[Any, TelemetryData], None], completed: Callable[[Any], None]
+) -> Operator:
+    """Subscribes in a way that reactivex's own guard against a second end does not see."""
+
+    class Raw(Observable[Any]):
+        def __init__(self, source: Observable[Any]) -> None:
+            super().__init__()
+            self.source_ = source
+
+        def subscribe(self, on_next: Any = None, *rest: Any, **options: Any) -> Any:
+            on_error, on_completed = (*rest, None, None)[:2]
+
+            class Through:
+                on_next = staticmethod(on_next)
+                on_completed = staticmethod(on_completed)
+
+            return self.source_.subscribe(
+                lambda data: next_(Through, data),
+                on_error,
+                lambda: completed(Through),
+                scheduler=options.get("scheduler"),
+            )
+
+    return Raw
+
+
+def exports_on_its_own(exporter: Any) -> Operator:
+    """A timer of its own goes on exporting, whoever has disposed of the stream."""
+
+    def apply(source: Observable[Any]) -> Observable[Any]:
+        def subscribe(
+            observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            ticks = rx.interval(5.0, scheduler=scheduler).pipe(rx_ops.take(3))
+            ticks.subscribe(lambda tick: exporter.export(logs([tick])))
+            return source.pipe(ops.export(exporter)).subscribe(observer, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return apply
+
+
+def acknowledges_at_once() -> Operator:
+    return ops.queue(max_out=1, backoff=0.01, linger=1.0)
+
+
+def forgets_on_disposal() -> Operator:
+    """What it holds is reported as filtered instead of failed."""
+    return ops.discarding("forgotten", rx_ops.debounce(5.0))
+
+
+def works_in_virtual_time_only() -> Operator:
+    def apply(source: Observable[Any]) -> Observable[Any]:
+        def subscribe(
+            observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            if not isinstance(scheduler, VirtualScheduler):
+                return Disposable()
+            return source.subscribe(observer, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return apply
+
+
+def drops_what_comes_meanwhile() -> Operator:
+    """A flag that looks like a guard; a thread that comes while it is up loses its element."""
+    busy = [False]
+
+    def next_(observer: abc.ObserverBase[Any], data: TelemetryData) -> None:
+        if busy[0]:
+            return
+        busy[0] = True
+        time.sleep(0.001)
+        observer.on_next(data)
+        busy[0] = False
+
+    return custom(next_)
+
+
 @pytest.mark.parametrize(
     ("make", "rule"),
     [
@@ -211,6 +308,14 @@ def races_over_a_list() -> Operator:
         (stays_subscribed, "unsubscribe"),
         (raises_at_the_fourth, "completion"),
         (races_over_a_list, "re-entrancy"),
+        (emits_after_completion, "completion"),
+        (acknowledges_at_once, "failure"),
+        (acknowledges_at_once, "rejection"),
+        (forgets_on_disposal, "dispose"),
+        (works_in_virtual_time_only, "sync"),
+        (works_in_virtual_time_only, "asyncio"),
+        (drops_what_comes_meanwhile, "threads"),
+        (holds_the_last, "books"),
         (lambda: rx_ops.take(2), "delivers"),
         (lambda: rx_ops.delay(0.01), "no lock"),
         (lambda: rx_ops.debounce(0.01), "delivers"),
@@ -223,6 +328,13 @@ def test_a_broken_operator_is_found_by_the_rule_it_breaks(
     with pytest.raises(ConformanceError) as caught:
         check_operator(make, patience=30.0, seconds=0.3)
     assert rule in caught.value.rules, str(caught.value)
+
+
+def test_what_exports_after_its_disposal_is_found() -> None:
+    """Nobody waits for it any more, and the exporter may be closed."""
+    with pytest.raises(ConformanceError) as caught:
+        check_operator(exports_on_its_own, exports=True, patience=30.0, seconds=0.3)
+    assert {"dispose early", "silence"} <= set(caught.value.rules), str(caught.value)
 
 
 def test_all_broken_rules_are_reported_with_what_was_seen() -> None:
