@@ -44,6 +44,14 @@ def batch(
         result  -----X-------Y-(Z,|)          X=a+b+c  Y=d  Z=e
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Rig, draw
+        >>> with Rig(ops.batch(max_items=2, max_delay=5)) as rig:
+        ...     heard = rig.play("-a-b--c----|")
+        >>> draw(rig.happened)
+        'ab@3  c@11  |@11'
+
     A batch opens with its first element and its age counts from there; it is never empty
     and an idle stream has no timer. An element that would overflow a batch closes it and
     opens the next. One too big alone is split: full parts leave at once, the rest opens the

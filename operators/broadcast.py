@@ -35,6 +35,15 @@ def broadcast(
         result   -(AA)-(BB)-|         what each branch gives
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Recorder, Rig
+        >>> archive, backend = Recorder(), Recorder()
+        >>> with Rig(ops.broadcast(ops.export(archive), ops.export(backend), required=[1])) as rig:
+        ...     heard = rig.send([1, 2])
+        >>> archive.delivered, backend.delivered
+        ([1, 2], [1, 2])
+
     Args:
         branches: operators, one or more.
         required: positions of the branches whose outcome the sender hears, from 0; None for

@@ -44,6 +44,16 @@ def chain(
         result  -A---C-|          double, then b is filtered
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Rig, draw
+        >>> def without_a(data):
+        ...     return data.filter_records(lambda record: record.body != ord("a"))
+        >>> with Rig(ops.chain(without_a)) as rig:
+        ...     heard = rig.play("-a-b-c-|")
+        >>> draw(rig.happened)
+        '---b-c-|'
+
     Args:
         processors: each takes an element and returns what goes on: an element, an iterable
             of elements, or None to filter it. `async def` ones are awaited on the

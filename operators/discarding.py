@@ -34,6 +34,15 @@ def discarding(
         result  ----B----(C,|)    a is dropped as `debounced`
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from reactivex import operators as rx_ops
+        >>> from rxotlp.testing import Rig, draw
+        >>> with Rig(ops.discarding("debounced", rx_ops.debounce(2))) as rig:
+        ...     heard = rig.play("-ab-----c|")
+        >>> draw(rig.happened), heard[0].outcome.reason
+        ('----b----(c|)', 'discarding: debounced')
+
     Args:
         reason: why, for the sender's outcome.
         wrapped: the operator, such as `rx_ops.debounce(1)` or `rx_ops.sample(10)`.

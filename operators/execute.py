@@ -27,6 +27,19 @@ def execute(flow: Executes, **options: Any) -> Any:
         result  -A-B-C-|             B is a Failure, and the stream goes on
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> import reactivex as rx
+        >>> from rxotlp.flows import AsyncControlFlow, Call
+        >>> from rxotlp.schedulers import VirtualScheduler
+        >>> with VirtualScheduler() as clock:
+        ...     flow, results = AsyncControlFlow(scheduler=clock), []
+        ...     operations = rx.of(Call(lambda _: 1), Call(lambda _: 1 / 0))
+        ...     subscription = operations.pipe(ops.execute(flow)).subscribe(results.append)
+        ...     clock.advance_by(1)
+        >>> [type(result).__name__ for result in results]
+        ['Success', 'Failure']
+
     Args:
         flow: a flow of `rxotlp.flows`, or anything with `as_operator`.
         options: of `flow.as_operator`: `max_concurrent`, `max_waiting`, `on_error`.

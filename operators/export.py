@@ -77,6 +77,15 @@ def export(
         result  ----BA---C-|          a Delivery each, as they are done
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Recorder, Rig
+        >>> backend = Recorder()
+        >>> with Rig(ops.export(backend)) as rig:
+        ...     heard = rig.send([1, 2])
+        >>> backend.delivered, heard.outcome.kind.name
+        ([1, 2], 'DELIVERED')
+
     Args:
         exporter: see `Exporter`. A raise is booked as failed, with its reason.
         max_concurrent: attempts under way at once, 1 or more; or an Observable of numbers,

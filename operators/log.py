@@ -30,6 +30,17 @@ def log(
         result  -a-b-c-|          INFO after the filter: 1 log record, 43 bytes
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> import logging, sys
+        >>> from rxotlp.testing import Rig
+        >>> logger = logging.Logger("example")
+        >>> logger.addHandler(logging.StreamHandler(sys.stdout))
+        >>> with Rig(ops.log("after the filter", logger=logger)) as rig:
+        ...     heard = rig.play("-a-|")
+        after the filter: 1 log record, 36 bytes
+        after the filter: completed
+
     Args:
         text: what each line begins with.
         level: a level of `logging`.

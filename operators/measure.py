@@ -78,6 +78,15 @@ def measure(name: str, *, scheduler: abc.SchedulerBase | None = None) -> Meter:
         result  -a-b-c-|          meter.measured: 3 elements in 4 seconds
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Rig
+        >>> meter = ops.measure("after the filter")
+        >>> with Rig(meter) as rig:
+        ...     heard = rig.play("-a-b-c-|")
+        >>> meter.measured.elements, meter.measured.seconds, meter.measured.items_per_second
+        (3, 4.0, 0.75)
+
     Args:
         name: the stage's name in the books.
         scheduler: whose clock is read.

@@ -58,6 +58,18 @@ def parallel(
         result  ----BA---C-|
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> import asyncio
+        >>> from rxotlp.testing import Rig, draw, ids_of
+        >>> async def lookup(data):
+        ...     await asyncio.sleep(1 if ids_of(data) == [ord("b")] else 4)
+        ...     return data
+        >>> with Rig(ops.parallel(lookup, max_concurrent=2)) as rig:
+        ...     heard = rig.play("-a-b-c-----|")
+        >>> draw(rig.happened)
+        '----ba---c-|'
+
     Args:
         function: as a processor of `chain`. An `async def` one runs as a task on the
             scheduler's loop; a plain one may block, and runs in the scheduler's pool.

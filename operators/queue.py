@@ -59,6 +59,18 @@ def queue(
         result  ---A-B-C|             the senders heard success at 1, 2 and 3
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp import DELIVERED, failed
+        >>> from rxotlp.testing import Recorder, Rig
+        >>> answers = iter([failed("down"), DELIVERED])
+        >>> backend = Recorder(lambda data: next(answers))
+        >>> with Rig(ops.queue(backoff=2), ops.export(backend)) as rig:
+        ...     heard = rig.send([1])  # delivered, as far as the sender knows
+        ...     rig.wait(2)
+        >>> heard.outcome.kind.name, backend.calls
+        ('DELIVERED', [[1], [1]])
+
     Args:
         max_items: items in the queue and behind it, not yet delivered, 1 or more.
         max_bytes: and their bytes, 1 or more.

@@ -33,6 +33,14 @@ def rate_limit(
         result  -A-B-C-|
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Rig, draw
+        >>> with Rig(ops.rate_limit(0.5, burst=1)) as rig:
+        ...     heard = rig.play("-abc---|")
+        >>> draw(rig.happened)
+        '-a-b-c-|'
+
     Args:
         items_per_second: above 0; a token bucket that begins full.
         burst: items that may pass at once after a silence, 1 or more; by default those of a

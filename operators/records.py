@@ -25,6 +25,16 @@ def filter_records(
         result  -a---C-|          all of b was health checks, and some of c
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Recorder, Rig, spans
+        >>> backend = Recorder()
+        >>> keep = ops.filter_records(lambda span: span.name != "span 2")
+        >>> with Rig(keep, ops.export(backend)) as rig:
+        ...     heard = rig.send(spans([1, 2, 3]))
+        >>> backend.delivered
+        [1, 3]
+
     Args:
         predicate: gets a record view (see `TelemetryData.records`). Fields are decoded when
             touched, and the records that stay keep their bytes.
@@ -59,6 +69,16 @@ def map_records(
         source  -a-b-|
         result  -A-B-|
     ```
+
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Rig, draw
+        >>> def as_b(record):
+        ...     record.body.int_value = ord("b")
+        >>> with Rig(ops.map_records(as_b)) as rig:
+        ...     heard = rig.play("-a-|")
+        >>> draw(rig.happened)
+        '-b-|'
 
     Args:
         function: gets each record as its full, mutable OTLP message and changes it in place

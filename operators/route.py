@@ -33,6 +33,17 @@ def route(
         result   -T-L-M-|
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp import Signal
+        >>> from rxotlp.testing import Recorder, Rig, spans
+        >>> archive, backend = Recorder(), Recorder()
+        >>> to_archive = {Signal.LOGS: ops.export(archive)}
+        >>> with Rig(ops.route("signal", to_archive, default=ops.export(backend))) as rig:
+        ...     heard = rig.send([1]), rig.send(spans([2]))
+        >>> archive.delivered, backend.delivered
+        ([1], [2])
+
     Args:
         by: "signal", or a function of an element that gives a key. To route by resource,
             cut elements with `split_by` first.

@@ -24,6 +24,15 @@ def sample_ratio(
         result  -a---c-|          b belongs to a trace that is not kept
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Recorder, Rig, spans
+        >>> backend = Recorder()
+        >>> with Rig(ops.sample_ratio(0.5), ops.export(backend)) as rig:
+        ...     heard = rig.send(spans(range(8)))
+        >>> backend.delivered
+        [2, 3, 5, 6]
+
     OpenTelemetry's consistent probability sampling: a trace's id (or `rv` in its
     tracestate) decides, so all spans of a trace share its fate wherever they pass, and who
     samples at a lower ratio keeps some of the same traces. What is kept says at what ratio,

@@ -33,6 +33,17 @@ def scatter_gather(
         result  -A-B-|            A=a+a  B=b+b
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp import TelemetryData
+        >>> from rxotlp.testing import Rig, draw
+        >>> def as_it_is(data):
+        ...     return data
+        >>> with Rig(ops.scatter_gather(as_it_is, as_it_is, merge=TelemetryData.merge)) as rig:
+        ...     heard = rig.play("-a-b-|")
+        >>> draw(rig.happened)
+        'aa@1  bb@3  |@5'
+
     Args:
         processors: as of `chain`, one or more. `async def` ones run at the same time, on the
             scheduler's loop; plain ones run first, one after the other.

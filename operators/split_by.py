@@ -26,6 +26,17 @@ def split_by(
         result  -(xy)b-|          a=x+y, two services' spans
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp import TelemetryData
+        >>> from rxotlp.testing import Recorder, Rig, logs
+        >>> backend = Recorder()
+        >>> with Rig(ops.split_by("service.name"), ops.export(backend)) as rig:
+        ...     both = [logs([1, 2], service="shop"), logs([3], service="pay")]
+        ...     heard = rig.send(TelemetryData.merge(both))
+        >>> backend.calls
+        [[1, 2], [3]]
+
     Args:
         by: the name of a resource attribute, or a function of a resource view. Decodes
             resources only, no record.

@@ -30,6 +30,15 @@ def wire_tap(
         result    -a-b-c-|
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Rig, draw
+        >>> seen = []
+        >>> with Rig(ops.wire_tap(lambda data: seen.append(data.items))) as rig:
+        ...     heard = rig.play("-a-b-|")
+        >>> seen, draw(rig.happened)
+        ([1, 1], '-a-b-|')
+
     Args:
         observer: an observer (a subject, an exporter) or a function. It gets detached
             copies, which share the element's bytes: keeping one keeps no sender waiting, and
