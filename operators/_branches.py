@@ -62,7 +62,7 @@ class Branching(Shell):
         ) -> abc.DisposableBase:
             branch.entry = entry
             if sketch is not None and place is not None:
-                sketch.link(place, entrance, branch=name)
+                sketch.branch(place, entrance, name)
             return Disposable()
 
         attaching = True

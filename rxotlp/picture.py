@@ -11,7 +11,7 @@ A sketch costs a few entries a subscription and nothing afterwards. A *dry* one 
 without running anything: no stage hears anything, no port is bound.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -75,6 +75,8 @@ class Sketch:
     edges: list[Edge] = field(default_factory=list)
     # Where an observable is, by its id; it is kept so that the id stays its own.
     _places: dict[int, tuple[object, int]] = field(default_factory=dict)
+    _branches: list[Edge] = field(default_factory=list)
+    _given: dict[int, object] = field(default_factory=dict)  # the sources of stages
 
     def add(self, kind: str, observable: object, label: str = "") -> int:
         """A source or a stage whose `observable` is being subscribed; its place."""
@@ -92,12 +94,19 @@ class Sketch:
         else:
             self.link(known[1], source)
 
-    def link(self, start: int, observable: object, *, branch: str = "") -> None:
+    def branch(self, start: int, entrance: object, name: str) -> None:
+        """A branch of the stage at `start`; what the stage gives comes from its branches."""
+        self.edges = [edge for edge in self.edges if edge.start != start or edge in self._branches]
+        before = len(self.edges)
+        self.link(start, entrance, label=name)
+        self._branches += self.edges[before:]
+
+    def link(self, start: int, observable: object, *, label: str = "") -> None:
         """An edge from `start` to whoever is subscribing to `observable`."""
         below = _below.get()
         if below is not None:
             end, given = below
-            edge = Edge(start, end, branch, given is observable)
+            edge = Edge(start, end, label, given is observable)
             if edge not in self.edges:
                 self.edges.append(edge)
 
@@ -114,17 +123,12 @@ class Sketch:
     @contextmanager
     def subscribing(self, place: int, source: object) -> Iterator[None]:
         """While the stage at `place` subscribes to its source."""
+        self._given[place] = source
         token = _below.set((place, source))
         try:
             yield
         finally:
             _below.reset(token)
-        if not any(edge.end == place for edge in self.edges):
-            self.edges += [
-                Edge(self._places[key][1], place, direct=False)
-                for key in _upstream(source)
-                if key in self._places
-            ]
 
     @contextmanager
     def attaching(self, observable: object) -> Iterator[None]:
@@ -145,16 +149,26 @@ class Sketch:
         finally:
             _built.reset(token)
 
+    def arrows(self) -> list[Edge]:
+        """All edges: those of subscriptions, and for stages without any, what is found."""
+        fed = {edge.end for edge in self.edges}
+        return self.edges + [
+            Edge(self._places[key][1], place, direct=False)
+            for place, source in self._given.items()
+            if place not in fed
+            for key in _upstream(source, self._places)
+        ]
+
     @property
     def built(self) -> int | None:
         """The stage that is being made."""
         return _built.get()
 
 
-def _upstream(observable: object) -> list[int]:
-    """The ids of the observables that native operators were applied to, and of theirs.
+def _upstream(observable: object, known: Container[int]) -> list[int]:
+    """The ids of the nearest known observables behind native operators.
 
-    reactivex keeps them in closures and attributes.
+    reactivex keeps what an operator was applied to in closures and attributes.
     """
     found: list[int] = []
     seen: set[int] = set()
@@ -164,8 +178,9 @@ def _upstream(observable: object) -> list[int]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, Observable):
+        if id(thing) in known:
             found.append(id(thing))
+        elif isinstance(thing, Observable):
             waiting += vars(thing).values()
         elif isinstance(thing, list | tuple):
             waiting += thing
@@ -201,13 +216,14 @@ def to_mermaid(sketch: Sketch, counts: "Mapping[str, Account] | None" = None) ->
             label += f"<br/>{_escaped(numbers)}"
         before, after = _SHAPES[node.kind]
         lines.append(f"    n{place}{before}{label}{after}")
-    fed = {edge.end for edge in sketch.edges}
+    arrows = sketch.arrows()
+    fed = {edge.end for edge in arrows}
     lines += [
         f'    u{place}(["native"]) -.-> n{place}'
         for place in order
         if sketch.nodes[place].kind == "stage" and place not in fed
     ]
-    for edge in reversed(sketch.edges):
+    for edge in reversed(arrows):
         arrow = "-->" if edge.direct else "-.->"
         label = edge.label if edge.direct else f"{edge.label} native".strip()
         text = f'|"{_escaped(label)}"|' if label else ""
