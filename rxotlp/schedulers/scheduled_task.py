@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Generator
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,7 @@ class ScheduledTask:
         "_error",
         "_result",
         "_waiters",
+        "context",
         "entry",
         "history",
         "max_retries",
@@ -79,6 +81,7 @@ class ScheduledTask:
         cancel: "Callable[[ScheduledTask], object] | None" = None,
     ) -> None:
         self.task: Callable[[], Any] = task
+        self.context = copy_context()  # of whoever asked: instrumentation travels in it
         self.priority = priority
         self.scheduled_time = scheduled_time
         self.retry_count = 0

@@ -113,7 +113,7 @@ class ThreadWorkers(WorkerPool):
                     self._work.notify()  # somebody must look after what is left
             ran = 1
             try:
-                result = task.task()
+                result = task.context.run(task.task)
                 if type(result) is CoroutineType:
                     result = self._await(task, result)
             except BaseException as error:  # whatever it was, the worker lives on
@@ -151,7 +151,8 @@ class ThreadWorkers(WorkerPool):
         with self.lock:
             if self._loops is None:
                 self._loops = LoopThread()
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loops.loop)
+        start = asyncio.run_coroutine_threadsafe
+        future = task.context.run(start, coroutine, self._loops.loop)
         task.running = future.cancel
         return future.result()
 
@@ -227,12 +228,13 @@ class TurnWorkers(WorkerPool):
                 self._pump()
 
         try:
-            result = task.task()
+            result = task.context.run(task.task)
         except BaseException as error:
             self._ended(task, None, error)
             return
         if type(result) is CoroutineType:
-            task.running = self._scheduler.run_coroutine(result, done).dispose
+            start = self._scheduler.run_coroutine
+            task.running = task.context.run(start, result, done).dispose
         else:
             self._ended(task, result, None)
 

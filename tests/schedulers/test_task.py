@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -304,6 +305,29 @@ def test_an_idle_scheduler_uses_no_processor_time() -> None:
             time.sleep(0.1)
             least = min(least, (time.process_time() - before) / (time.monotonic() - began))
         assert least < 0.2
+
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+def test_tasks_run_in_the_context_they_were_scheduled_in(clock: VirtualScheduler) -> None:
+    """Instrumentation and suppression travel in context variables."""
+    seen: list[str] = []
+
+    async def read() -> None:
+        await asyncio.sleep(0)
+        seen.append(variable.get())
+
+    with TaskScheduler(max_workers=1) as threads:
+        for tasks in (threads, TaskScheduler(max_workers=1, on=clock)):
+            token = variable.set("mine")
+            plain = tasks.schedule_task(lambda: seen.append(variable.get()))
+            awaited = tasks.schedule_task(read)
+            variable.reset(token)
+            clock.run()
+            plain.result(PATIENCE)
+            awaited.result(PATIENCE)
+    assert seen == ["mine"] * 4
 
 
 # -- the end -------------------------------------------------------------------------------------
