@@ -19,6 +19,17 @@ from rxotlp.operators.records import filter_records, map_records
 from rxotlp.operators.route import route
 from rxotlp.operators.sample_ratio import sample_ratio
 from rxotlp.operators.scatter_gather import scatter_gather
+from rxotlp.operators.selectors import (
+    Selector,
+    by_attribute,
+    by_metadata,
+    by_resource,
+    by_scope,
+    consistent_hash,
+    first_match,
+    round_robin,
+    weighted,
+)
 from rxotlp.operators.split_by import split_by
 from rxotlp.operators.wire_tap import wire_tap
 
@@ -27,22 +38,31 @@ __all__ = [
     "Limit",
     "Measured",
     "Meter",
+    "Selector",
     "batch",
     "broadcast",
+    "by_attribute",
+    "by_metadata",
+    "by_resource",
+    "by_scope",
     "chain",
+    "consistent_hash",
     "discarding",
     "execute",
     "export",
     "filter_records",
+    "first_match",
     "log",
     "map_records",
     "measure",
     "parallel",
     "queue",
     "rate_limit",
+    "round_robin",
     "route",
     "sample_ratio",
     "scatter_gather",
     "split_by",
+    "weighted",
     "wire_tap",
 ]

@@ -16,6 +16,8 @@ from rxotlp.errors import DecodeError
 from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, each, operator
 from rxotlp.operators._turn import Turn
+from rxotlp.operators.selectors import Selector
+from rxotlp.operators.split_by import as_key, pure
 from rxotlp.shares import TAKEN, Share
 
 __all__ = ["batch"]
@@ -30,7 +32,7 @@ def batch(
     max_bytes: Limited = DEFAULT_MAX_BYTES,
     max_delay: float = 0.2,
     max_idle: float | None = None,
-    key: Callable[[TelemetryData], Hashable] | None = None,
+    key: Selector | Callable[[TelemetryData], Hashable] | None = None,
     metadata: Sequence[str] = (),
     max_keys: int = 1000,
     name: str | None = None,
@@ -73,7 +75,9 @@ def batch(
         max_idle: seconds without a new element after which a batch closes early, above 0 and
             below `max_delay`; None is never. For senders that wait for their answer before
             they send more: there is nobody left to wait for.
-        key: elements with different keys never share a batch.
+        key: elements with different keys never share a batch. A function of an element, or
+            a selector such as `by_resource("service.name")`: one that cuts has a `split_by`
+            of its own before the batch.
         metadata: names of metadata entries; elements in which one of them differs never
             share a batch. Signals never mix.
         max_keys: batches open at once; one more closes the oldest.
@@ -99,8 +103,7 @@ def batch(
                 f"batch(max_idle={max_idle}): expected less than max_delay={max_delay}; "
                 "every batch would close before"
             )
-    if key is not None and not callable(key):
-        raise TypeError(f"batch(key={key!r}): expected a function of an element")
+    selector = None if key is None else as_key("batch(key=", key)
     if isinstance(metadata, str):
         raise TypeError(f"batch(metadata={metadata!r}): expected a sequence of names")
     names = tuple(metadata)
@@ -115,9 +118,9 @@ def batch(
         )
         batcher.set_limit(max_items=initial(items), max_bytes=initial(size))
         limits = {"max_items": items, "max_bytes": size}
-        return _Batch(observer, turn, name, batcher, limits, max_delay, max_idle, key, names)
+        return _Batch(observer, turn, name, batcher, limits, max_delay, max_idle, selector, names)
 
-    return operator(build, scheduler)
+    return pure(selector, operator(build, scheduler))
 
 
 class _Batch(Shell):

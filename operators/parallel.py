@@ -27,6 +27,8 @@ from rxotlp.operators.chain import (
     check_processors,
     is_async,
 )
+from rxotlp.operators.selectors import Selector
+from rxotlp.operators.split_by import as_key, pure
 
 __all__ = ["parallel"]
 
@@ -42,7 +44,7 @@ def parallel(
     *,
     max_concurrent: Limited = DEFAULT_MAX_CONCURRENT,
     ordered: bool = False,
-    key: Callable[[TelemetryData], Hashable] | None = None,
+    key: Selector | Callable[[TelemetryData], Hashable] | None = None,
     priority: Priority | None = None,
     ageing: float = 1.0,
     max_waiting: int | None = None,
@@ -79,7 +81,9 @@ def parallel(
         ordered: results leave in order of arrival. An element keeps its slot until its
             result has left, so finished results cannot pile up.
         key: elements with equal keys run one at a time, in order of arrival whatever their
-            priorities; one that is important waits for those of its key before it.
+            priorities; one that is important waits for those of its key before it. A
+            function of an element, or a selector: one that cuts has a `split_by` of its own
+            before the function.
         priority: gives an element's priority, any finite number; the larger starts sooner,
             equal ones in order of arrival. Called once, when the element arrives. A raise,
             or what is no number, rejects the element with the reason. Not with `ordered`.
@@ -109,8 +113,7 @@ def parallel(
     )
     if max_waiting is not None:
         check_count("parallel(max_waiting", max_waiting, least=0, why="it counts elements")
-    if key is not None and not callable(key):
-        raise TypeError(f"parallel(key={key!r}): expected a function of an element")
+    selector = None if key is None else as_key("parallel(key=", key)
     ranks = ranking("parallel", priority, ageing)
     if ordered and priority is not None:
         raise ValueError(
@@ -122,10 +125,10 @@ def parallel(
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> _Parallel:
         slots = Slots[Cell](initial(limit), ordered=ordered)
         return _Parallel(
-            observer, turn, function, on_error, name, slots, limit, key, ranks, max_waiting
+            observer, turn, function, on_error, name, slots, limit, selector, ranks, max_waiting
         )
 
-    return operator(build, scheduler)
+    return pure(selector, operator(build, scheduler))
 
 
 class _Parallel(Chain):

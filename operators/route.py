@@ -1,4 +1,8 @@
-"""Each element to exactly one branch, the branches' results merged."""
+"""Each element to exactly one branch, the branches' results merged.
+
+What a selector cuts is sent in one turn, part by part, each with a share of its own: the
+sender hears of all of them.
+"""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -6,17 +10,16 @@ from typing import Any
 from reactivex import abc
 
 from rxotlp.data import TelemetryData
-from rxotlp.operators._branches import Branching, check_branch
-from rxotlp.operators._shell import Operator, operator
+from rxotlp.operators._branches import Branch, Branching, check_branch
+from rxotlp.operators._shell import Operator, each, operator
 from rxotlp.operators._turn import Turn
+from rxotlp.operators.selectors import Divide, Selector, as_selector
 
-__all__ = ["Selector", "route"]
-
-Selector = str | Callable[[TelemetryData], Hashable]
+__all__ = ["route"]
 
 
 def route(
-    by: Selector,
+    by: Selector | str | Callable[[TelemetryData], Hashable],
     branches: Mapping[Any, Operator],
     *,
     default: Operator | None = None,
@@ -45,79 +48,97 @@ def route(
         ([1], [2])
 
     Args:
-        by: "signal", or a function of an element that gives a key. To route by resource,
-            cut elements with `split_by` first.
+        by: "signal"; `by_resource`, `by_scope`, `by_attribute`, `by_metadata` or
+            `first_match`, which find a key; `weighted`, `round_robin` or `consistent_hash`,
+            which choose one; or a function of an element that gives a key. An element that
+            belongs to several branches is cut, and each gets one part; its sender hears of all.
         branches: an operator for each key.
-        default: for every other key; without it such elements are dropped as `unrouted`,
-            and their senders hear success.
+        default: for every other key, None among them unless it has a branch; without it
+            such elements are dropped as `unrouted`, and their senders hear success.
         name: the stage's name in the books; "route" by default.
         scheduler: where results of branches on other schedulers are merged.
 
     Raises:
-        ValueError: no branch at all, or an unknown selector.
-        TypeError: a branch that is no operator.
+        ValueError: no branch at all, an unknown selector, or one that chooses from branches
+            that are not there.
+        TypeError: a branch that is no operator, or a selector that is none.
 
     Branches are isolated: one that ends or fails by itself only fails what is sent to it
     afterwards, as `branch ended` (retryable), and its error is logged. A function that
     raises rejects its element. The result ends when the source has ended and every branch
-    has. Dispose disposes every branch.
+    has. Dispose disposes every branch. A key that is not hashable rejects its element.
     """
-    if isinstance(by, str):
-        if by != "signal":
-            raise ValueError(f"route({by!r}): expected 'signal' or a function of an element")
-        select: Callable[[TelemetryData], Hashable] = _signal
-    elif callable(by):
-        select = by
-    else:
-        raise TypeError(f"route({by!r}): expected 'signal' or a function of an element")
+    selector = as_selector("route(", by)
     if not branches and default is None:
         raise ValueError("route(): expected one branch or more, or a default")
     for key, branch in [*branches.items(), ("default", default)]:
         if branch is not None:
             check_branch(f"route({key!r}: ", branch)
     table = dict(branches)
+    _check_names(selector, table, default)
 
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> _Route:
-        return _Route(observer, turn, name, select, table, default)
+        return _Route(observer, turn, name, selector.begin(list(table)), table, default)
 
     return operator(build, scheduler)
 
 
 class _Route(Branching):
-    __slots__ = ("_default", "_select", "_table")
+    __slots__ = ("_divide", "_into")
 
     def __init__(
         self,
         observer: abc.ObserverBase[Any],
         turn: Turn,
         name: str | None,
-        select: Callable[[TelemetryData], Hashable],
+        divide: Divide,
         table: Mapping[Any, Operator],
         default: Operator | None,
     ) -> None:
         super().__init__("route", observer, turn, given=name)
-        self._select = select
-        self._table = {key: self.attach(str(key), branch) for key, branch in table.items()}
-        self._default = None if default is None else self.attach("default", default)
+        attached = {key: self.attach(str(key), branch) for key, branch in table.items()}
+        otherwise = None if default is None else self.attach("default", default)
+        self._divide = divide
+        self._into: Callable[[Hashable], Branch | None] = lambda key: attached.get(key, otherwise)
 
     def on_next(self, data: TelemetryData) -> None:
         data = self.take(data)
         share = data._share
         assert share is not None
         try:
-            branch = self._table.get(self._select(data), self._default)
+            parts = self._divide(data, self._into)
         except Exception as error:
             self.reject(data, error)
             return
+        del data
+        branches: list[Any] = [branch for branch, _ in parts]
+        cells = [part for _, part in parts]
+        del parts
+        if len(cells) > 1:
+            self.book.transformed(share.items, sum(part.items for part in cells))
+        branches.reverse()  # as `each` takes the parts
+        each(lambda cell: self._send(cell, branches.pop()), cells)
+
+    def _send(self, cell: list[TelemetryData], branch: Branch | None) -> None:
+        share = cell[0]._share
+        assert share is not None
         if branch is None:
             self.drop(share, "unrouted")
         elif branch.closed or branch.entry is None:
             self.fail_ended(share, branch)
         else:
-            cell = [data]
-            del data
             self.emit(cell, branch.entry)
 
 
-def _signal(data: TelemetryData) -> Hashable:
-    return data.signal
+def _check_names(
+    selector: Selector, table: Mapping[Any, Operator], default: Operator | None
+) -> None:
+    """Raise when a selector would choose a branch that is not there."""
+    for key in selector.names:
+        if key not in table and not (key is None and default is not None):
+            raise ValueError(
+                f"route({selector!r}): expected names of branches, not {key!r}; "
+                f"there are {', '.join(map(repr, table)) or 'none'}"
+            )
+    if selector.wants_names and not table:
+        raise ValueError(f"route({selector!r}): expected one branch or more to choose from")

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from reactivex import abc
+from reactivex import abc, compose
 
 from rxotlp.data import TelemetryData
 from rxotlp.operators._shell import Operator
 from rxotlp.operators.chain import one_stage
+from rxotlp.operators.selectors import Divide, Selector, as_selector
 
-__all__ = ["split_by"]
+__all__ = ["as_key", "pure", "split_by"]
 
 
 def split_by(
-    by: str | Callable[[Any], Hashable],
+    by: Selector | str | Callable[[Any], Hashable],
     *,
     name: str | None = None,
     scheduler: abc.SchedulerBase | None = None,
@@ -38,14 +39,21 @@ def split_by(
         [[1, 2], [3]]
 
     Args:
-        by: the name of a resource attribute, or a function of a resource view. Decodes
-            resources only, no record.
+        by: the name of a resource attribute, or a function of a resource view, for which
+            resources are decoded and no record; or a selector, as `by_scope()` and
+            `by_attribute("user.id")`, which decodes what it looks at.
         name: the stage's name in the books; "split_by" by default.
         scheduler: not used to wait; for elements made by hand.
 
     Parts leave in the order in which their keys first appear; an element with one key
-    leaves as it came. A function that raises rejects the element. Holds nothing.
+    leaves as it came, and one without any resource is filtered. A function that raises
+    rejects the element. Holds nothing.
     """
+    if isinstance(by, Selector) or hasattr(by, "is_selector"):
+        divide = as_key("split_by(", by).begin()
+        return one_stage(
+            (_parts(divide),), on_error="reject", name=name, kind="split_by", scheduler=scheduler
+        )
     if not isinstance(by, str) and not callable(by):
         raise TypeError(
             f"split_by({by!r}): expected the name of a resource attribute "
@@ -56,3 +64,33 @@ def split_by(
         return [part for _, part in data.split_by(by)]
 
     return one_stage((parts,), on_error="reject", name=name, kind="split_by", scheduler=scheduler)
+
+
+def _parts(divide: Divide) -> Callable[[TelemetryData], list[TelemetryData]]:
+    return lambda data: [part for _, part in divide(data, _same)]
+
+
+def _same(key: Hashable) -> Hashable:
+    return key
+
+
+def as_key(call: str, by: Any) -> Selector:
+    """A selector that says which key an element has.
+
+    Raises:
+        TypeError, ValueError: it is none, takes turns, or must be told branches; the message
+            begins with `call`.
+    """
+    selector = as_selector(call, by)
+    if selector.takes_turns:
+        raise ValueError(f"{call}{selector!r}): expected a selector of keys; this one takes turns")
+    if selector.wants_names:
+        raise ValueError(f"{call}{selector!r}): expected branches=[...] in it; only route has any")
+    return selector
+
+
+def pure(selector: Selector | None, apply: Operator) -> Operator:
+    """An operator, behind a `split_by` when elements may have several keys of its selector."""
+    if selector is None or not selector.cuts:
+        return apply
+    return compose(split_by(selector), apply)

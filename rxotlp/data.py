@@ -23,6 +23,7 @@ from rxotlp import merged
 from rxotlp.arguments import check_limit, check_signal, encoded, frozen
 from rxotlp.shares import DIED_IN_TIME
 from rxotlp.wire import group, json, profiles, records, split
+from rxotlp.wire.partition import hashable
 from rxotlp.wire.shapes import read
 from rxotlp.wire.signals import Signal
 from rxotlp.wire.values import ResourceView
@@ -295,7 +296,7 @@ class TelemetryData:
         """
         if isinstance(by, str):
             name = by
-            key: Callable[[ResourceView], Hashable] = lambda resource: _hashable(  # noqa: E731
+            key: Callable[[ResourceView], Hashable] = lambda resource: hashable(  # noqa: E731
                 resource.attributes.get(name)
             )
         elif callable(by):
@@ -428,13 +429,3 @@ def _restored(
     signal: Signal, chunks: tuple[bytes, ...], items: int, metadata: dict[str, str]
 ) -> TelemetryData:
     return _new(signal, chunks, items, frozen("pickle", metadata), None)
-
-
-def _hashable(key: Any) -> Hashable:
-    """An attribute's value as a key; lists and mappings are not hashable."""
-    try:
-        hash(key)
-    except TypeError:
-        return repr(key)
-    found: Hashable = key
-    return found

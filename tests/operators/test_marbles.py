@@ -15,7 +15,11 @@ from rxotlp.data import Signal, TelemetryData
 from rxotlp.testing import Moment, Recorder, Rig, diagrams, ids_of, logs
 
 # The elements of `execute` are operations: its diagram is played in tests/flows/test_operator.py.
-OPERATORS = sorted(name for name in ops.__all__ if name[0].islower() and name != "execute")
+OPERATORS = sorted(
+    name
+    for name in ops.__all__
+    if name[0].islower() and name != "execute" and not hasattr(getattr(ops, name), "is_selector")
+)
 
 
 async def slow_but_b(data: TelemetryData) -> TelemetryData:

@@ -163,10 +163,10 @@ def test_a_second_subscription_has_branches_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("resource", {}), {}, "expected 'signal' or a function"),
+        (("resource", {}), {}, "expected 'signal', a selector"),
         ((parity, {}), {}, "expected one branch or more, or a default"),
         ((parity, {"even": Recorder()}), {}, "ops.export"),
-        ((3, {"even": ops.batch()}), {}, "expected 'signal' or a function"),
+        ((3, {"even": ops.batch()}), {}, "expected 'signal', a selector"),
     ],
 )
 def test_a_wrong_argument_fails_where_the_pipeline_is_written(
