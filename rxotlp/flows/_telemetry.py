@@ -46,6 +46,7 @@ class Telemetry(Source):
         super().__init__("telemetry", admission=admission)
         self._own = scheduler
         self._complete = complete
+        self._stopping = False
         self.emitted = 0
         self.unobserved = 0
         self.refused = 0
@@ -88,11 +89,15 @@ class Telemetry(Source):
             self.admit(data, credit=credit, on_settle=settled)
             return Disposable()
 
-        scheduler.schedule(let_in)
+        if self._stopping or scheduler.running_here:  # posted: before what ends the stream
+            self.admit(data, credit=credit, on_settle=settled)
+        else:
+            scheduler.schedule(let_in)
 
     def stop(self) -> None:
         """Emit what is open or was measured, then complete the stream."""
         if self.state is State.OPEN:
+            self._stopping = True
             self._complete()
         super().stop()
 
