@@ -11,6 +11,7 @@ from reactivex import Observable, abc
 
 from rxotlp.assembly import Assembly
 from rxotlp.books import Books
+from rxotlp.errors import PipelineError
 from rxotlp.picture import Sketch
 from rxotlp.schedulers import VirtualScheduler
 
@@ -42,7 +43,8 @@ def sketch(stream: Observable[Any]) -> Sketch:
             subscription.dispose()
     finally:
         scheduler.close()
-    if faults and not made.sketch.nodes:
-        raise faults[0]
+    for fault in faults:
+        if isinstance(fault, PipelineError):  # its author's mistake
+            raise fault
     made.books.snapshot()  # which gives the books their numbers
     return made.sketch
