@@ -1,0 +1,121 @@
+"""What does a task cost through `TaskScheduler`, and how late does it start?
+
+Unit: microseconds a task, from asking for the first to the end of the last, by reactivex's
+time for the same number in the same round (above 1 is better than theirs); for the queue
+microseconds to add and take one while so many wait; for lateness milliseconds.
+Baseline: reactivex's EventLoopScheduler (one thread, no priorities, no handle) and its
+ThreadPoolScheduler.
+Blind spot: tasks do nothing, and all are asked for by one thread that does nothing else.
+
+    a no-op task    at most what EventLoopScheduler takes, a tenth of ThreadPoolScheduler
+    a full queue    grows with the logarithm of what waits, 1,000 to 1,000,000
+    lateness        median at most 5 ms
+
+    python -m benchmarks.tasks
+"""
+
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from reactivex.scheduler import EventLoopScheduler, ThreadPoolScheduler
+
+from rxotlp._core.tasks import TaskQueue
+from rxotlp.schedulers import TaskScheduler
+
+__all__ = ["lateness", "no_ops", "queue_cost"]
+
+
+def _each(ask: Callable[[Callable[..., None]], object], count: int) -> float:
+    """Microseconds a task."""
+    ended = threading.Event()
+    left = [count]
+
+    def task(*_: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
+            ended.set()
+
+    began = time.perf_counter()
+    for _ in range(count):
+        ask(task)
+    ended.wait(600)
+    return (time.perf_counter() - began) / count * 1e6
+
+
+def no_ops(*, rounds: int = 9, count: int = 20_000) -> list[dict[str, Any]]:
+    """reactivex's schedulers by ours, alternating."""
+    ours: list[float] = []
+    strand: list[float] = []
+    loop: list[float] = []
+    pool: list[float] = []
+    for _ in range(rounds):
+        with TaskScheduler(max_workers=1) as tasks:
+            ours.append(_each(tasks.schedule_task, count))
+        with TaskScheduler(max_workers=1) as tasks:
+            strand.append(_each(tasks.at(1).schedule, count))
+        events = EventLoopScheduler()
+        loop.append(_each(events.schedule, count))
+        events.dispose()
+        threads = ThreadPoolScheduler(1)
+        pool.append(_each(threads.schedule, max(1, count // 10)))
+        threads.executor.shutdown()
+    rows = []
+    for peer, theirs in (("EventLoopScheduler", loop), ("ThreadPoolScheduler", pool)):
+        for name, mine in (("schedule_task", ours), ("at(1).schedule", strand)):
+            ratios = [a / b for a, b in zip(theirs, mine, strict=True)]
+            rows.append(
+                {
+                    "peer": peer,
+                    "ours": name,
+                    "ratio": statistics.median(ratios),
+                    "low": min(ratios),
+                    "high": max(ratios),
+                    "us": statistics.median(mine),
+                }
+            )
+    return rows
+
+
+def queue_cost(*, sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)) -> dict[int, float]:
+    """Microseconds to add one and take one, with so many waiting."""
+    costs = {}
+    for size in sizes:
+        queue: TaskQueue[int] = TaskQueue(ageing=1.0)
+        for number in range(size):
+            queue.add(number, due=float(number % 977), priority=number % 5, now=1e9)
+        calls = 2_000
+        began = time.perf_counter()
+        for number in range(calls):
+            queue.add(number, due=float(number % 977), priority=number % 5, now=1e9)
+            queue.take(1e9)
+        costs[size] = (time.perf_counter() - began) / calls * 1e6
+    return costs
+
+
+def lateness(*, count: int = 200) -> dict[float, float]:
+    """Milliseconds after its time that a task starts on an idle scheduler, as quantiles."""
+    with TaskScheduler(max_workers=2) as tasks:
+        for number in range(count):
+            tasks.schedule_task(lambda: None, delay=0.005 * (number + 1))
+        last = tasks.schedule_task(lambda: None, delay=0.005 * (count + 1))
+        last.result(60)
+        return {share: late * 1e3 for share, late in tasks.statistics().lateness.items()}
+
+
+def main() -> None:
+    """Print all of it."""
+    for row in no_ops():
+        print(
+            f"{row['ours']:16} {row['us']:6.1f} us, {row['peer']} by it {row['ratio']:.2f} "
+            f"({row['low']:.2f} to {row['high']:.2f})"
+        )
+    for size, cost in queue_cost().items():
+        print(f"{size:9} waiting: {cost:.2f} us to add and take one")
+    print("lateness in ms:", {share: round(late, 2) for share, late in lateness().items()})
+
+
+if __name__ == "__main__":
+    main()
