@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable, Observer, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxotlp._core.outcomes import DISPOSED, dropped, rejected
@@ -64,7 +64,7 @@ def operator(
             if exporter is not None:
                 sketch.leads_to(place, exporter)
             middle = books.mark
-            hear = _NOBODY if sketch.dry else stage
+            hear = Observer[Any](on_error=observer.on_error) if sketch.dry else stage
             with sketch.subscribing(place, source):
                 upstream = source.subscribe(
                     hear.on_next, hear.on_error, hear.on_completed, scheduler=scheduler_
