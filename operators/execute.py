@@ -5,20 +5,27 @@ how it is one itself. The elements are operations and results, not telemetry: no
 no books. What operations make leaves by the flow's own `telemetry`.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
 
 __all__ = ["Executes", "execute"]
 
+_Options = ParamSpec("_Options")
+_Made = TypeVar("_Made", covariant=True)
 
-class Executes(Protocol):
+
+class Executes(Protocol[_Options, _Made]):
     """What can be an operator by itself, as every flow of `rxotlp.flows`."""
 
-    def as_operator(self, **options: Any) -> Any:
-        """An operator from operations to results."""
+    @property
+    def as_operator(self) -> Callable[_Options, _Made]:
+        """Makes an operator from operations to results."""
         ...
 
 
-def execute(flow: Executes, **options: Any) -> Any:
+def execute(
+    flow: Executes[_Options, _Made], *none: _Options.args, **options: _Options.kwargs
+) -> _Made:
     """Execute each operation, and emit its result.
 
     ```
@@ -42,6 +49,7 @@ def execute(flow: Executes, **options: Any) -> Any:
 
     Args:
         flow: a flow of `rxotlp.flows`, or anything with `as_operator`.
+        none: nothing; `as_operator` takes its options by name.
         options: of `flow.as_operator`: `max_concurrent`, `max_waiting`, `on_error`.
 
     Raises:
@@ -51,10 +59,9 @@ def execute(flow: Executes, **options: Any) -> Any:
     On completion and error, what runs and waits is executed first. On dispose, what runs is
     cancelled and what waits never starts.
     """
-    as_operator = getattr(flow, "as_operator", None)
-    if not callable(as_operator):
+    if not callable(getattr(flow, "as_operator", None)):
         raise TypeError(
             f"execute({flow!r}): expected a flow of rxotlp.flows, or something else with "
             "as_operator(), which gives an operator from operations to results"
         )
-    return as_operator(**options)
+    return flow.as_operator(*none, **options)

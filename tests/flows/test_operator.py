@@ -97,10 +97,10 @@ def test_results_are_in_order_one_at_a_time_and_as_ready_with_more(
     clock: VirtualScheduler,
 ) -> None:
     """`max_concurrent` is the choice."""
-    for options, wanted in (({}, [3, 1]), ({"max_concurrent": 2}, [1, 3])):
+    for at_once, wanted in ((None, [3, 1]), (2, [1, 3])):
         values: list[Any] = []
         rx.of(sleep(3, 3), sleep(1, 1)).pipe(
-            ops.execute(AsyncControlFlow(scheduler=clock), **options)
+            ops.execute(AsyncControlFlow(scheduler=clock), max_concurrent=at_once)
         ).subscribe(lambda result, to=values: to.append(result.value))  # type: ignore[misc]
         clock.advance_by(10)
         assert values == wanted
@@ -173,7 +173,7 @@ def test_an_element_that_is_no_operation_is_a_failure(clock: VirtualScheduler) -
 def test_wrong_arguments_fail_where_they_are_written(clock: VirtualScheduler) -> None:
     """And say what was expected."""
     bad: Any = "flow"
-    flow = AsyncControlFlow(scheduler=clock)
+    flow: Any = AsyncControlFlow(scheduler=clock)
     with pytest.raises(TypeError, match=r"execute\('flow'\): expected a flow of rxotlp.flows"):
         ops.execute(bad)
     with pytest.raises(TypeError):

@@ -77,7 +77,8 @@ def test_a_receiver_takes_all_of_it_and_shows_it_as_it_is(
     ]
     assert group.scope_spans[0].scope.name == "rxotlp.flows"
     spans = {span.name: span for span in group.scope_spans[0].spans}
-    order, pay = spans["order"], spans["pay"]
+    order: Any = spans["order"]
+    pay: Any = spans["pay"]
     assert pay.parent_span_id == order.span_id
     assert pay.trace_id == order.trace_id
     assert (len(pay.trace_id), len(pay.span_id)) == (16, 8)
