@@ -11,6 +11,7 @@ from reactivex import abc
 
 from rxotlp.data import TelemetryData
 from rxotlp.operators._branches import Branch, Branching, check_branch
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator, each, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.operators.selectors import Divide, Selector, as_selector
@@ -18,6 +19,7 @@ from rxotlp.operators.selectors import Divide, Selector, as_selector
 __all__ = ["route"]
 
 
+@described
 def route(
     by: Selector | str | Callable[[TelemetryData], Hashable],
     branches: Mapping[Any, Operator],
@@ -142,3 +144,4 @@ def _check_names(
             )
     if selector.wants_names and not table:
         raise ValueError(f"route({selector!r}): expected one branch or more to choose from")
+    selector.begin(list(table))  # says so when it can do nothing with their names

@@ -301,6 +301,8 @@ def consistent_hash(key: Any, branches: Sequence[Any] | None = None) -> Selector
     together. A key of any other type rejects its element. Cuts as `key` does.
     """
     names = _check_branches("consistent_hash", branches)
+    for name in names:
+        _stable(name)
     if isinstance(key, str) and key != "signal":
         inner = _TRACE if key == "trace_id" else by_resource(key)
     else:
@@ -324,9 +326,11 @@ def consistent_hash(key: Any, branches: Sequence[Any] | None = None) -> Selector
             return chosen
 
         def cut(data: TelemetryData, into: Into) -> Parts:
-            known: dict[Hashable, Hashable] = {}  # a trace has many spans, a tuple is no int
+            known: dict[Hashable, Hashable] = {}  # a trace has many spans
 
             def through(key: Hashable) -> Hashable:
+                if type(key) is not bytes and type(key) is not str:
+                    return into(pick(key))  # 1 and True are equal, and not the same key
                 if key not in known:
                     known[key] = into(pick(key))
                 return known[key]
@@ -399,8 +403,8 @@ def _stable(key: Any) -> bytes:
         kind, text = b"t", b"".join(map(_stable, key))
     else:
         raise TypeError(
-            f"consistent_hash: a key of type {type(key).__name__}, expected a text, bytes, a "
-            "number or None; others are not the same in every process"
+            f"consistent_hash: a key or branch of type {type(key).__name__}, expected a text, "
+            "bytes, a number or None; others are not the same in every process"
         )
     return kind + len(text).to_bytes(8, "big") + text
 

@@ -68,6 +68,12 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
         lambda exporter: ops.route("signal", {}, default=ops.export(exporter)),
         {"exports": True},
     ),
+    "route cut": (
+        lambda exporter: ops.route(
+            ops.by_attribute("id"), {3: ops.export(exporter)}, default=ops.export(exporter)
+        ),
+        {"exports": True, "element": spans},
+    ),
     "sample_ratio": (
         lambda: ops.sample_ratio(0.5),
         {"may": {"filter"}, "element": spans},
@@ -77,6 +83,7 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
         {},
     ),
     "split_by": (lambda: ops.split_by("service.name"), {}),
+    "split_by selector": (lambda: ops.split_by(ops.by_scope()), {}),
     "wire_tap": (lambda: ops.wire_tap(lambda _: None), {}),
 }
 
