@@ -6,7 +6,8 @@ from rxotlp.schedulers.default import default_scheduler
 from rxotlp.schedulers.executor import Statistics
 from rxotlp.schedulers.scheduled_task import Attempt, ScheduledTask, TaskCancelled
 from rxotlp.schedulers.sync import SyncScheduler
-from rxotlp.schedulers.task import SchedulerConfig, TaskScheduler, TaskStatistics
+from rxotlp.schedulers.task import TaskScheduler
+from rxotlp.schedulers.task_config import SchedulerConfig, TaskStatistics
 from rxotlp.schedulers.virtual import VirtualScheduler
 
 __all__ = [

@@ -16,6 +16,7 @@ from reactivex import abc, typing
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from rxotlp._core.bracket import local
+from rxotlp.schedulers import forks
 from rxotlp.schedulers.periodic import Periodic
 from rxotlp.schedulers.scheduled_task import ScheduledTask
 from rxotlp.schedulers.timers import Item, Timers
@@ -52,6 +53,7 @@ class Strand(PeriodicScheduler):
         self._busy = False
         self._began = tasks.clock
         self._began_wall = datetime.now(UTC)
+        forks.watch(self)
 
     @property
     def now(self) -> datetime:
@@ -172,6 +174,14 @@ class Strand(PeriodicScheduler):
                     self._ask(0)
                 elif due < 1 << 63:
                     self._ask(due)
+
+    def _after_fork(self) -> None:
+        """In a forked child: as if nothing had been asked for."""
+        self._lock = threading.Lock()
+        self._queue.clear()
+        self._timers = Timers()
+        self._task = None
+        self._busy = False
 
     def __repr__(self) -> str:
         return f"<Strand at {self.priority:g} of {self._tasks!r}>"

@@ -60,6 +60,10 @@ class WorkerPool(ABC):
         self._done = done
 
     @abstractmethod
+    def renewed(self) -> "WorkerPool":
+        """An empty pool like this one, for a forked child."""
+
+    @abstractmethod
     def now(self) -> float:
         """Seconds, on a clock that never goes back."""
 
@@ -82,6 +86,9 @@ class ThreadWorkers(WorkerPool):
         self._idle = 0
         self._alarm: float | None = None  # when the one that sleeps by the clock wakes
         self._loops: LoopThread | None = None
+
+    def renewed(self) -> "ThreadWorkers":
+        return ThreadWorkers(self.max_workers)
 
     def now(self) -> float:
         return time.monotonic()
@@ -178,6 +185,9 @@ class TurnWorkers(WorkerPool):
         self._posted = False
         self._alarm: float | None = None
         self._timer: abc.DisposableBase | None = None
+
+    def renewed(self) -> "TurnWorkers":
+        return TurnWorkers(self.max_workers, self._scheduler)
 
     def now(self) -> float:
         return self._scheduler.now.timestamp()

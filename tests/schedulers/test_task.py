@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -381,6 +382,33 @@ def test_statistics_say_how_late_tasks_were(clock: VirtualScheduler) -> None:
     counts = tasks.statistics()
     assert (counts.done, counts.queued, counts.running) == (10, 0, 0)
     assert counts.lateness == pytest.approx({0.5: 5.0, 0.9: 9.0, 0.99: 9.0})
+
+
+def test_a_forked_child_starts_empty_with_workers_of_its_own() -> None:
+    """What waits is the parent's to do, and the child's tasks run."""
+    go = threading.Event()
+    ran: list[str] = []
+    with TaskScheduler(max_workers=1) as tasks:
+        strand = tasks.at(1)
+        strand.schedule(lambda *_: ran.append(str(go.wait(PATIENCE))))
+        tasks.schedule_task(noting(ran, "parent"))
+        with tasks._workers.lock:  # somebody is in the middle of asking
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    asked = threading.Event()
+                    tasks.at(2).schedule(lambda *_: asked.set())
+                    good = tasks.schedule_task(lambda: 7).result(PATIENCE) == 7
+                    strand.schedule(lambda *_: ran.append("child"))
+                    tasks.shutdown("run")
+                    code = 0 if good and asked.is_set() and ran == ["child"] else 2
+                finally:
+                    os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0
+        go.set()
+        tasks.shutdown("run", timeout=PATIENCE)
+    assert ran == ["True", "parent"]
 
 
 # -- as a reactivex scheduler --------------------------------------------------------------------
