@@ -56,19 +56,21 @@ def decide(trace_id: bytes, state: str, threshold: int) -> str | None:
     return _with_threshold(state, threshold)
 
 
-def decide_all(spans: Sequence[tuple[bytes, str]], threshold: int) -> list[str | None]:
+def decide_all(
+    trace_ids: Sequence[bytes], states: Sequence[str], threshold: int
+) -> list[str | None]:
     """The same for many; a span without a valid trace id keeps its tracestate."""
     least = threshold.to_bytes(7)
     fresh = _with_threshold("", threshold)
-    made: list[str | None] = []
-    for trace_id, state in spans:
-        if len(trace_id) != 16:
-            made.append(state)
-        elif state:
-            made.append(decide(trace_id, state, threshold))
-        else:  # bytes of one length compare as the numbers that they are
-            made.append(fresh if trace_id[9:] >= least else None)
-    return made
+    if not any(states):  # bytes of one length compare as the numbers that they are
+        return [
+            (fresh if trace_id[9:] >= least else None) if len(trace_id) == 16 else ""
+            for trace_id in trace_ids
+        ]
+    return [
+        decide(trace_id, state, threshold) if len(trace_id) == 16 else state
+        for trace_id, state in zip(trace_ids, states, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1024)

@@ -170,6 +170,17 @@ class _Type:
         )
         return self
 
+    def merged(self, field: FieldDescriptor, of: "_Type", name: str) -> "_Type":
+        """Declare a list as one message: its elements are merged, so their fields are lists."""
+        self.proto.field.add(
+            name=name,
+            number=field.number,
+            type=_Field.TYPE_MESSAGE,
+            type_name=of.name,
+            label=_Field.LABEL_OPTIONAL,
+        )
+        return self
+
     def headers(self, descriptor: Descriptor) -> "_Type":
         """Declare every singular message and string of OTLP's type, oneof members apart."""
         for field in descriptor.fields:

@@ -1,13 +1,18 @@
 """Deciding about spans by their trace ids and tracestates, without decoding them.
 
-Both are read from a projection, which holds nothing else of a span. A span that is kept with
-another tracestate gets that as one more occurrence of the field at its end: of a text that
-comes twice on the wire the last counts, so nothing before it needs to be touched, and a span
-that does not change keeps its bytes.
+Trace ids are read from a projection in which a scope has *one* span: protobuf merges a message
+that comes again, so all spans' trace ids are one list there, and no object is made for a span.
+When each span begins with its trace id, as encoders write it, and there are as many as there
+are spans, then each span has one, in order. Otherwise, or when a span has a tracestate, both
+fields are read as columns.
+
+A span that is kept with another tracestate gets that as one more occurrence of the field at
+its end: of a text that comes twice on the wire the last counts, so nothing before it needs to
+be touched, and a span that does not change keeps its bytes.
 """
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
@@ -20,10 +25,12 @@ from rxotlp.wire.signals import Signal
 
 __all__ = ["Decide", "by_trace"]
 
-# Of a span each: its trace id and tracestate; the tracestate it is kept with, or None.
-Decide = Callable[[Sequence[tuple[bytes, str]]], list[str | None]]
+# The trace ids and tracestates of a list of spans; what each is kept with, or None.
+Decide = Callable[[Sequence[bytes], Sequence[str]], list[str | None]]
 
 _LAYOUT = LAYOUTS[Signal.TRACES]
+_ID_FIRST = bytes([Span.TRACE_ID_FIELD_NUMBER << 3 | 2, 16])  # a trace id of 16 bytes follows
+_HEAD = itemgetter(slice(2))
 _TAG = _LAYOUT.columns[""]["trace_state"].tag
 
 
@@ -50,11 +57,10 @@ def by_trace(payload: bytes, decide: Decide) -> tuple[bytes, int] | None:
     items = 0
     changed = False
     for rows in Source(Signal.TRACES, payload, shape).walk():
-        spans = _read(projection, rows)
-        states = decide(spans)
+        ids, before = _read(projection, rows)
         made: list[bytes] = []
-        for raw, state, (_, before) in zip(rows.raw, states, spans, strict=True):
-            if state == before:
+        for raw, state, old in zip(rows.raw, decide(ids, before), before, strict=True):
+            if state == old:
                 made.append(raw)
             elif state is not None:
                 suffix = suffixes.get(state)
@@ -76,15 +82,19 @@ def by_trace(payload: bytes, decide: Decide) -> tuple[bytes, int] | None:
     return shape.SerializeToString(), items
 
 
-def _read(projection: Any, rows: Rows) -> list[tuple[bytes, str]]:
+def _read(projection: Any, rows: Rows) -> tuple[Sequence[bytes], Sequence[str]]:
     """Trace id and tracestate of every span of a list."""
-    if projection is None:
-        return list(zip(rows.column("trace_id"), rows.column("trace_state"), strict=True))
-    group, scope = rows.place
-    return list(map(_FIELDS, projection.groups[group].scopes[scope].records))
-
-
-_FIELDS = attrgetter("trace_id", "trace_state")
+    if projection is not None:
+        group, scope = rows.place
+        merged = projection.groups[group].scopes[scope].merged
+        count = len(rows.raw)
+        if (
+            len(merged.trace_id) == count
+            and not merged.trace_state
+            and set(map(_HEAD, rows.raw)) == {_ID_FIRST}
+        ):
+            return list(merged.trace_id), [""] * count
+    return rows.column("trace_id"), rows.column("trace_state")
 
 
 def _projection() -> Any:
@@ -93,9 +103,8 @@ def _projection() -> Any:
     request: Any = Signal.TRACES.names.request.DESCRIPTOR
     builder = _Builder("traces")
     record = builder.add("Record")
-    record.scalar(span.fields_by_name["trace_id"])
-    record.scalar(span.fields_by_name["trace_state"])
-    scopes = builder.add("Scope").messages(scope.fields_by_name["spans"], record, "records")
+    record.bytes(span.fields_by_name["trace_id"]).bytes(span.fields_by_name["trace_state"])
+    scopes = builder.add("Scope").merged(scope.fields_by_name["spans"], record, "merged")
     groups = builder.add("Group").messages(group.fields_by_name["scope_spans"], scopes, "scopes")
     builder.add("Request").messages(request.fields_by_name["resource_spans"], groups, "groups")
     return builder.classes("Request")[0]

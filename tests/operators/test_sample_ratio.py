@@ -101,6 +101,28 @@ def test_the_result_is_what_full_messages_give(
         assert ExportTraceServiceRequest.FromString(made[0]) == expected
 
 
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        pytest.param([b"\n\x10" + LOST + b"\n\x10" + KEPT, b"*\x01x"], id="two ids and none"),
+        pytest.param([b"*\x01x\n\x10" + KEPT, b"\n\x10" + LOST], id="id behind a name"),
+        pytest.param([b"\n\x10" + KEPT + b"\x1a\x00", b"\n\x10" + LOST], id="empty tracestate"),
+        pytest.param([b"\n\x08" + KEPT[:8], b"\n\x10" + LOST], id="short id"),
+    ],
+)
+def test_ids_stay_with_their_spans_however_they_are_written(payloads: list[bytes]) -> None:
+    """Any order and repetition is valid protobuf, and the shortcut for the usual is no excuse."""
+    scope = b"".join(b"\x12" + bytes([len(span)]) + span for span in payloads)
+    group = b"\x12" + bytes([len(scope)]) + scope
+    whole = b"\n" + bytes([len(group)]) + group
+    threshold = threshold_of(0.5)
+    expected = ExportTraceServiceRequest.FromString(whole)
+    on_messages(expected, lambda trace_id, state: decide(trace_id, state, threshold))
+    made = by_trace(whole, partial(decide_all, threshold=threshold))
+    assert made is not None
+    assert ExportTraceServiceRequest.FromString(made[0]) == expected
+
+
 def test_about_the_ratio_is_kept_and_says_so() -> None:
     """Of 2,000 traces a quarter, give or take five standard deviations."""
     chance = random.Random(1)
