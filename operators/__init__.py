@@ -30,6 +30,7 @@ from rxotlp.operators.selectors import (
     round_robin,
     weighted,
 )
+from rxotlp.operators.single_records import collect, records
 from rxotlp.operators.split_by import split_by
 from rxotlp.operators.wire_tap import wire_tap
 
@@ -46,6 +47,7 @@ __all__ = [
     "by_resource",
     "by_scope",
     "chain",
+    "collect",
     "consistent_hash",
     "discarding",
     "execute",
@@ -58,6 +60,7 @@ __all__ = [
     "parallel",
     "queue",
     "rate_limit",
+    "records",
     "round_robin",
     "route",
     "sample_ratio",

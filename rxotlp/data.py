@@ -211,6 +211,17 @@ class TelemetryData:
         """
         return records.views(self._signal, self.to_bytes())
 
+    @property
+    def record(self) -> RecordView:
+        """A view of its only record, as behind `ops.records()`.
+
+        Raises:
+            ValueError: it has none, or several.
+        """
+        if self.items != 1:
+            raise ValueError(f"{self!r}.record: expected one record; ops.records() makes such")
+        return next(self.records())
+
     # -- making others ------------------------------------------------------------------
 
     def derive(

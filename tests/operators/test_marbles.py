@@ -71,6 +71,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "batch": lambda: ops.batch(max_items=3, max_delay=5),
     "broadcast": lambda: ops.broadcast(ops.chain(as_it_is), ops.chain(as_it_is)),
     "chain": lambda: ops.chain(lambda data: data.derive(data.to_bytes()), not_b),
+    "collect": lambda: ops.collect(max_records=3, max_delay=5),
     "discarding": lambda: ops.discarding("debounced", rx_ops.debounce(2.0)),
     "export": lambda: ops.export(SlowSink(), max_concurrent=2),
     "filter_records": lambda: ops.filter_records(lambda record: record.body != ord("b")),
@@ -80,6 +81,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "parallel": lambda: ops.parallel(slow_but_b, max_concurrent=2),
     "queue": lambda: rx.compose(ops.queue(max_out=1), ops.chain(two_seconds)),
     "rate_limit": lambda: ops.rate_limit(0.5, burst=1),
+    "records": lambda: ops.records(),
     "sample_ratio": lambda: rx.compose(
         ops.chain(as_span), ops.sample_ratio(0.5), ops.chain(as_log)
     ),
@@ -115,7 +117,7 @@ def test_the_diagram_in_the_docstring_is_what_the_operator_does(name: str) -> No
         if moment.what == "|":
             rig.feed.stop()
             rig.clock.advance_by(0)
-        elif name == "split_by" and moment.what == "a":
+        elif name in ("split_by", "records") and moment.what == "a":
             rig.feed.admit(TelemetryData.from_bytes(Signal.LOGS, two_services()))
             rig.clock.advance_by(0)
         else:

@@ -40,6 +40,7 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
     ),
     "chain": (lambda: ops.chain(same), {}),
     "chain async": (lambda: ops.chain(same, slowly), {}),
+    "collect": (lambda: ops.collect(max_records=3, max_delay=1), {}),
     "discarding": (
         lambda: ops.discarding("debounced", rx_ops.debounce(0.01)),
         {"may": {"drop"}},
@@ -64,6 +65,7 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
         {"may": {"acknowledge", "reorder"}},
     ),
     "rate_limit": (lambda: ops.rate_limit(1000, burst=3), {}),
+    "records": (lambda: ops.records(), {}),
     "route": (
         lambda exporter: ops.route("signal", {}, default=ops.export(exporter)),
         {"exports": True},
