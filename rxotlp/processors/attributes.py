@@ -39,12 +39,13 @@ def attributes(
 ) -> ReadyProcessor[TelemetryData]:
     """Change attributes, in the order of the arguments here.
 
-    >>> from rxotlp import Signal, TelemetryData
-    >>> from rxotlp.processors import attributes
-    >>> logs = TelemetryData.from_json(Signal.LOGS, '{"resourceLogs": [{"resource": {}}]}')
-    >>> staged = attributes(upsert={"deployment.environment.name": "staging"}, level="resource")
-    >>> dict(staged(logs).resources()[0].attributes)
-    {'deployment.environment.name': 'staging'}
+    Example:
+        >>> from rxotlp import Signal, TelemetryData
+        >>> from rxotlp.processors import attributes
+        >>> logs = TelemetryData.from_json(Signal.LOGS, '{"resourceLogs": [{"resource": {}}]}')
+        >>> staged = attributes(upsert={"deployment.environment.name": "staging"}, level="resource")
+        >>> dict(staged(logs).resources()[0].attributes)
+        {'deployment.environment.name': 'staging'}
 
     Args:
         delete: keys of attributes to remove.

@@ -22,11 +22,15 @@ Kept = TelemetryData | None
 def filter_spans(where: Condition | Callable[[Any], object]) -> ReadyProcessor[Kept]:
     """Keep the spans of which `where` is true; other signals pass as they are.
 
-    >>> from rxotlp.processors import attr, duration, filter_spans, status
-    >>> filter_spans(status.is_error | (duration > 0.5))
-    filter_spans(where=status.is_error | (duration > 0.5))
-    >>> filter_spans(~(attr("http.route") == "/health"))
-    filter_spans(where=~(attr('http.route') == '/health'))
+    Example:
+        >>> from rxotlp import TelemetryData
+        >>> from rxotlp.processors import attr, duration, filter_spans, status
+        >>> from rxotlp.testing import ids_of, spans
+        >>> data = TelemetryData.merge([spans([1], **{"http.route": "/health"}), spans([2])])
+        >>> ids_of(filter_spans(~(attr("http.route") == "/health"))(data))
+        [2]
+        >>> ids_of(filter_spans(status.is_error | (duration > 0.5))(data))  # each takes a second
+        [1, 2]
 
     Args:
         where: a condition, or a function of a record view (see `TelemetryData.records`).
@@ -45,9 +49,15 @@ def filter_spans(where: Condition | Callable[[Any], object]) -> ReadyProcessor[K
 def filter_metrics(where: Condition | Callable[[Any], object]) -> ReadyProcessor[Kept]:
     """Keep the data points of which `where` is true; other signals pass as they are.
 
-    >>> from rxotlp.processors import filter_metrics, name
-    >>> filter_metrics(~name.matches("go.*"))
-    filter_metrics(where=~name.matches('go.*'))
+    Example:
+        >>> from rxotlp import Signal, TelemetryData
+        >>> from rxotlp.processors import filter_metrics, name
+        >>> gauge = '{"name": "%s", "gauge": {"dataPoints": [{}]}}'
+        >>> both = gauge % "go.gc" + ", " + gauge % "requests"
+        >>> text = '{"resourceMetrics": [{"scopeMetrics": [{"metrics": [%s]}]}]}' % both
+        >>> data = TelemetryData.from_json(Signal.METRICS, text)
+        >>> [point.metric.name for point in filter_metrics(~name.matches("go.*"))(data).records()]
+        ['requests']
 
     Args:
         where: a condition, of which `name` is the metric's and `attr` the point's; or a
@@ -61,9 +71,14 @@ def filter_metrics(where: Condition | Callable[[Any], object]) -> ReadyProcessor
 def filter_logs(where: Condition | Callable[[Any], object]) -> ReadyProcessor[Kept]:
     """Keep the log records of which `where` is true; other signals pass as they are.
 
-    >>> from rxotlp.processors import filter_logs, resource, severity
-    >>> filter_logs((severity >= "WARN") | resource("service.name").matches("pay-*"))
-    filter_logs(where=(severity >= 'WARN') | resource('service.name').matches('pay-*'))
+    Example:
+        >>> from rxotlp import TelemetryData
+        >>> from rxotlp.processors import filter_logs, resource, severity
+        >>> from rxotlp.testing import ids_of, logs
+        >>> data = TelemetryData.merge([logs([1], service="pay-eu"), logs([2], service="shop")])
+        >>> wanted = (severity >= "WARN") | resource("service.name").matches("pay-*")
+        >>> ids_of(filter_logs(wanted)(data))
+        [1]
 
     Args:
         where: a condition, or a function of a record view.
@@ -76,9 +91,13 @@ def filter_logs(where: Condition | Callable[[Any], object]) -> ReadyProcessor[Ke
 def filter_resources(where: Condition | Callable[[ResourceView], object]) -> ReadyProcessor[Kept]:
     """Keep the resources of which `where` is true, with all that they hold, on every signal.
 
-    >>> from rxotlp.processors import filter_resources, resource
-    >>> filter_resources(resource("service.name").exists)
-    filter_resources(where=resource('service.name').exists)
+    Example:
+        >>> from rxotlp import TelemetryData
+        >>> from rxotlp.processors import filter_resources, resource
+        >>> from rxotlp.testing import ids_of, logs
+        >>> data = TelemetryData.merge([logs([1], service="pay"), logs([2], service="shop")])
+        >>> ids_of(filter_resources(resource("service.name") == "pay")(data))
+        [1]
 
     Args:
         where: a condition that looks at nothing but `resource`, or a function of a resource

@@ -27,13 +27,14 @@ def redact(
 ) -> ReadyProcessor[TelemetryData]:
     """Hide values in attributes and log bodies, at any depth.
 
-    >>> from rxotlp import Signal, TelemetryData
-    >>> from rxotlp.processors import redact
-    >>> body = '{"body": {"stringValue": "card 4111111111111111 declined"}}'
-    >>> logs = TelemetryData.from_json(
-    ...     Signal.LOGS, '{"resourceLogs": [{"scopeLogs": [{"logRecords": [%s]}]}]}' % body)
-    >>> [record.body for record in redact(patterns=[r"\\b\\d{16}\\b"])(logs).records()]
-    ['card [redacted] declined']
+    Example:
+        >>> from rxotlp import Signal, TelemetryData
+        >>> from rxotlp.processors import redact
+        >>> body = '{"body": {"stringValue": "card 4111111111111111 declined"}}'
+        >>> logs = TelemetryData.from_json(
+        ...     Signal.LOGS, '{"resourceLogs": [{"scopeLogs": [{"logRecords": [%s]}]}]}' % body)
+        >>> [record.body for record in redact(patterns=[r"\\b\\d{16}\\b"])(logs).records()]
+        ['card [redacted] declined']
 
     Args:
         keys: attributes whose whole value, of whatever type, is replaced; also keys inside

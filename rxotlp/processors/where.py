@@ -25,10 +25,14 @@ def where(
 ) -> ReadyProcessor[Made]:
     """Run processors on the records of which a condition is true; the others pass unchanged.
 
-    >>> from rxotlp.processors import attributes, resource, where
-    >>> where(resource("service.name").matches("pay-*"), attributes(delete=["card.number"]))
-    where(resource('service.name').matches('pay-*'), attributes(delete=['card.number'], \
-level='record'))
+    Example:
+        >>> from rxotlp import TelemetryData
+        >>> from rxotlp.processors import attributes, resource, where
+        >>> from rxotlp.testing import logs
+        >>> data = TelemetryData.merge([logs([1], service="pay-eu"), logs([2], service="shop")])
+        >>> ours = where(resource("service.name") == "pay-eu", attributes(upsert={"team": "pay"}))
+        >>> [dict(record.attributes) for record in ours(data).records()]
+        [{'team': 'pay'}, {}]
 
     Args:
         condition: a condition, or a function of a record view. It is asked once a record
