@@ -13,6 +13,7 @@ from rxotlp._core.batching import Batch, Batcher, Reason
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
+from rxotlp.operators._described import described
 from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, each, operator
 from rxotlp.operators._turn import Turn
@@ -26,6 +27,7 @@ DEFAULT_MAX_ITEMS = 8192  # as the OpenTelemetry Collector's batch processor
 DEFAULT_MAX_BYTES = 4 << 20  # bytes; what many gRPC servers accept
 
 
+@described
 def batch(
     *,
     max_items: Limited = DEFAULT_MAX_ITEMS,

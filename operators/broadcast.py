@@ -12,6 +12,7 @@ from reactivex import abc
 
 from rxotlp.data import TelemetryData
 from rxotlp.operators._branches import Branch, Branching, check_branch
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator, each, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.receipt import Receipt
@@ -19,6 +20,7 @@ from rxotlp.receipt import Receipt
 __all__ = ["broadcast"]
 
 
+@described
 def broadcast(
     *branches: Operator,
     required: Iterable[int] | None = None,

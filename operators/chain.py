@@ -17,6 +17,7 @@ from rxotlp._core.outcomes import ABANDONED, FILTERED, failed
 from rxotlp.claims import Discard
 from rxotlp.data import TelemetryData
 from rxotlp.errors import without_tracebacks
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator, Shell, describe, each, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.shares import Share
@@ -30,6 +31,7 @@ OnError = str | Callable[[TelemetryData, Exception], Made]
 _POLICIES = ("reject", "drop", "stop")
 
 
+@described
 def chain(
     *processors: Processor,
     on_error: OnError = "reject",

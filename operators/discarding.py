@@ -13,12 +13,14 @@ from reactivex import abc
 from rxotlp._core.outcomes import ABANDONED, Outcome, dropped
 from rxotlp.claims import Discard
 from rxotlp.data import TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator, Shell, operator
 from rxotlp.operators._turn import Turn
 
 __all__ = ["discarding"]
 
 
+@described
 def discarding(
     reason: str,
     wrapped: Operator,

@@ -19,6 +19,7 @@ from rxotlp._core.slots import Entry, Slots
 from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
+from rxotlp.operators._described import described
 from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
 from rxotlp.operators._shell import Operator, Shell, check_seconds, describe, each, operator
 from rxotlp.operators._turn import Turn
@@ -61,6 +62,7 @@ class Delivery:
     seconds: float
 
 
+@described
 def export(
     exporter: Exporter,
     *,

@@ -6,6 +6,7 @@ from typing import Any
 from reactivex import abc
 
 from rxotlp.data import TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator, describe, operator
 from rxotlp.operators._tap import Tap
 from rxotlp.operators._turn import Turn
@@ -14,6 +15,7 @@ from rxotlp.shares import Share
 __all__ = ["log"]
 
 
+@described
 def log(
     text: str,
     *,

@@ -13,6 +13,7 @@ from reactivex import abc
 from rxotlp._core.outcomes import failed
 from rxotlp._core.slots import Entry, Slots
 from rxotlp.data import TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
 from rxotlp.operators._priority import Priority, Ranking, ranking
 from rxotlp.operators._shell import Operator, check_count, each, operator
@@ -39,6 +40,7 @@ DEFAULT_MAX_CONCURRENT = 8
 Cell = list[TelemetryData]
 
 
+@described
 def parallel(
     function: Processor,
     *,

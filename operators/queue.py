@@ -23,6 +23,7 @@ from rxotlp._core.queueing import POLICIES, Answer, Entry, Line, delay
 from rxotlp.claims import Claim
 from rxotlp.data import TelemetryData
 from rxotlp.errors import PipelineError
+from rxotlp.operators._described import described
 from rxotlp.operators._priority import Priority, Ranking, ranking
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, operator
 from rxotlp.operators._turn import Turn
@@ -36,6 +37,7 @@ RETRY_AFTER = 1.0  # seconds that a sender is told to wait when the queue is ful
 SLICE = 64  # elements handed over in one action, so that a scheduler's others get their turn
 
 
+@described
 def queue(
     *,
     max_items: int = 65_536,

@@ -8,6 +8,7 @@ from reactivex import abc
 from rxotlp._core.outcomes import failed
 from rxotlp._core.pacing import Bucket
 from rxotlp.data import TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator, Shell, check_count, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.shares import Share
@@ -17,6 +18,7 @@ __all__ = ["rate_limit"]
 _POLICIES = ("wait", "reject", "drop")
 
 
+@described
 def rate_limit(
     items_per_second: float,
     *,

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from rxotlp.data import Signal, TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator
 from rxotlp.operators.chain import OnError, check_on_error, one_stage
 
 __all__ = ["filter_records", "map_records"]
 
 
+@described
 def filter_records(
     predicate: Callable[[Any], object],
     *,
@@ -55,6 +57,7 @@ def filter_records(
     return one_stage((keep,), on_error=on_error, name=name, kind="filter_records")
 
 
+@described
 def map_records(
     function: Callable[[Any], Any],
     *,

@@ -6,6 +6,7 @@ from reactivex import abc
 
 from rxotlp._core.sampling import ALL, decide_all, threshold_of
 from rxotlp.data import Signal, TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator
 from rxotlp.operators.chain import one_stage
 from rxotlp.wire.traces import by_trace
@@ -13,6 +14,7 @@ from rxotlp.wire.traces import by_trace
 __all__ = ["sample_ratio"]
 
 
+@described
 def sample_ratio(
     ratio: float, *, name: str | None = None, scheduler: abc.SchedulerBase | None = None
 ) -> Operator:

@@ -11,6 +11,7 @@ from typing import Any
 from reactivex import abc
 
 from rxotlp.data import TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator
 from rxotlp.operators.chain import Processor, as_list, check_processors, is_async, one_stage
 
@@ -19,6 +20,7 @@ __all__ = ["scatter_gather"]
 Merge = Callable[[list[TelemetryData]], TelemetryData | None]
 
 
+@described
 def scatter_gather(
     *processors: Processor,
     merge: Merge,

@@ -6,6 +6,7 @@ from typing import Any
 from reactivex import abc, compose
 
 from rxotlp.data import TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator
 from rxotlp.operators.chain import one_stage
 from rxotlp.operators.selectors import Divide, Selector, as_selector
@@ -13,6 +14,7 @@ from rxotlp.operators.selectors import Divide, Selector, as_selector
 __all__ = ["as_key", "pure", "split_by"]
 
 
+@described
 def split_by(
     by: Selector | str | Callable[[Any], Hashable],
     *,

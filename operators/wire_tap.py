@@ -7,6 +7,7 @@ from reactivex import abc
 
 from rxotlp._core.bracket import local
 from rxotlp.data import TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator, operator
 from rxotlp.operators._tap import Tap
 from rxotlp.operators._turn import Turn
@@ -18,6 +19,7 @@ __all__ = ["wire_tap"]
 Looker = abc.ObserverBase[TelemetryData] | Callable[[TelemetryData], object]
 
 
+@described
 def wire_tap(
     observer: Looker, *, name: str | None = None, scheduler: abc.SchedulerBase | None = None
 ) -> Operator:

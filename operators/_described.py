@@ -1,0 +1,49 @@
+"""Operators that say what they are: `ops.batch(max_items=100)` instead of a closure's address.
+
+What `ops.x(...)` gives is a function; wrapped, it is still one, called once a pipeline.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
+
+from reactivex import Observable
+
+from rxotlp.arguments import one_line
+from rxotlp.data import TelemetryData
+from rxotlp.operators._shell import Operator
+
+__all__ = ["described"]
+
+P = ParamSpec("P")
+
+
+class _Described:
+    __slots__ = ("_apply", "_arguments", "_keywords", "_name")
+
+    def __init__(
+        self, name: str, apply: Operator, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> None:
+        self._name = name
+        self._apply = apply
+        self._arguments = arguments
+        self._keywords = keywords
+
+    def __call__(self, source: Observable[TelemetryData]) -> Observable[Any]:
+        return self._apply(source)
+
+    def __repr__(self) -> str:
+        given = [one_line(value) for value in self._arguments]
+        given += [f"{name}={one_line(value)}" for name, value in self._keywords.items()]
+        return f"ops.{self._name}({', '.join(given)})"
+
+
+def described(function: Callable[P, Operator]) -> Callable[P, Operator]:
+    """Decorates a function that makes an operator: its results show how they were made."""
+
+    @wraps(function)
+    def make(*arguments: P.args, **keywords: P.kwargs) -> Operator:
+        made = function(*arguments, **keywords)
+        return _Described(function.__name__, made, arguments, keywords)
+
+    return make
