@@ -46,8 +46,8 @@ def records(*, signal: Signal | None = None, name: str | None = None) -> Operato
     passes as it is. Each carries its resource and scope, and a profile the whole
     dictionary. An element that cannot be read is rejected. Holds nothing.
 
-    Cost: about 10 µs a record here and 20 µs where its view is looked at. `filter_records`
-    and `map_records` do the same for a tenth of that.
+    Costs about 5 µs a record, 10 more where its `record` is looked at, and `collect` another
+    7 (requests of 500 log records). `filter_records` needs less than 1 for the same answer.
     """
     if signal is not None and not isinstance(signal, Signal):
         raise TypeError(f"records(signal={signal!r}): expected a Signal or None")
