@@ -46,7 +46,6 @@ class Telemetry(Source):
         super().__init__("telemetry", admission=admission)
         self._own = scheduler
         self._complete = complete
-        self._stopping = False
         self.emitted = 0
         self.unobserved = 0
         self.refused = 0
@@ -89,17 +88,24 @@ class Telemetry(Source):
             self.admit(data, credit=credit, on_settle=settled)
             return Disposable()
 
-        if self._stopping or scheduler.running_here:  # posted: before what ends the stream
-            self.admit(data, credit=credit, on_settle=settled)
-        else:
-            scheduler.schedule(let_in)
+        scheduler.schedule(let_in)
 
     def stop(self) -> None:
         """Emit what is open or was measured, then complete the stream."""
         if self.state is State.OPEN:
-            self._stopping = True
             self._complete()
         super().stop()
+
+    def end(self) -> None:
+        """Complete the stream, by the way that elements take: behind those not yet let in."""
+        scheduler = self._scheduler
+        assert scheduler is not None
+
+        def complete(_scheduler: abc.SchedulerBase, _state: Any) -> abc.DisposableBase:
+            super(Telemetry, self).end()
+            return Disposable()
+
+        scheduler.schedule(complete)
 
     def _begin(self, scheduler: SerialScheduler) -> None:
         """There is nothing to bind."""
