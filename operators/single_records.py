@@ -29,6 +29,15 @@ def records(*, signal: Signal | None = None, name: str | None = None) -> Operato
         result  -(xy)b-|          a=x+y
     ```
 
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Recorder, Rig
+        >>> backend = Recorder()
+        >>> with Rig(ops.records(), ops.export(backend)) as rig:
+        ...     heard = rig.send([1, 2])
+        >>> backend.calls
+        [[1], [2]]
+
     The element's `record` is a view of it, as in `TelemetryData.records`.
 
     ```python
@@ -79,6 +88,16 @@ def collect(
         source  -a-b-c--d-----|
         result  -----X-------Y|               X=a+b+c  Y=d
     ```
+
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Recorder, Rig
+        >>> backend = Recorder()
+        >>> with Rig(ops.records(), ops.collect(max_delay=5), ops.export(backend)) as rig:
+        ...     heard = rig.send([1]), rig.send([2])
+        ...     rig.wait(5)
+        >>> backend.calls
+        [[1, 2]]
 
     Records with equal resources, scopes and, for data points, metrics leave beneath one of
     them, in order of arrival. It is a `batch`, so it takes elements of any size, keeps
