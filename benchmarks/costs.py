@@ -7,7 +7,8 @@ The element has 500 spans of one service, as encoded bytes. The way: a receipt, 
 stage, the operator, a subscriber that only counts, the receipt's settlement, one turn of the
 scheduler.
 Blind spot: functions given to operators do nothing, so this is the operator alone; virtual
-time, one thread, no transport. `batch` joins eight elements, what is added is an eighth.
+time, one thread, no transport. `batch` and `collect` join eight elements, what is
+added is an eighth.
 
     python -m benchmarks.costs
 """
@@ -68,6 +69,7 @@ def _cases() -> dict[str, Way]:
         "batch": ops.batch(max_items=8 * _ITEMS),
         "broadcast": ops.broadcast(_pass, _pass),
         "chain": ops.chain(_same),
+        "collect": ops.collect(max_records=8 * _ITEMS),
         "discarding": ops.discarding("none", rx_ops.map(_same)),
         "export": ops.export(_Nowhere()),
         "filter_records": ops.filter_records(lambda span: span.kind != 3),
@@ -77,6 +79,7 @@ def _cases() -> dict[str, Way]:
         "parallel": ops.parallel(_same_later),
         "queue": ops.queue(),
         "rate_limit": ops.rate_limit(1e12),
+        "records": ops.records(),
         "route": ops.route("signal", {Signal.TRACES: _pass}),
         "sample_ratio": ops.sample_ratio(0.5),
         "scatter_gather": ops.scatter_gather(_same, _same, merge=lambda parts: parts[0]),
