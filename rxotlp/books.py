@@ -352,3 +352,6 @@ class Books:
 
     def __str__(self) -> str:
         return "\n".join(str(account) for account in self.snapshot())
+
+    def __repr__(self) -> str:
+        return f"<Books of {len(self._books)} stages, {self.held} items held>"

@@ -102,7 +102,10 @@ class FileReader:
             try:
                 record = self._next()
             except _DAMAGED as error:
-                raise DecodeError(f"{self._path}: damaged: {error}") from None
+                raise DecodeError(
+                    f"{self._path}: damaged: {error}; {self._mark().number} records before "
+                    f"byte {self._read} of what it holds could be read"
+                ) from None
             if record is not None:
                 return record
             if self._ended:
@@ -203,7 +206,8 @@ class FileReader:
     def _fill(self) -> bool:
         """Read on; False at the end."""
         assert self._stream is not None
-        data = self._stream.read(CHUNK)
+        # Not read(): where the compression breaks off, it would lose what comes before that.
+        data = self._stream.read1(CHUNK)  # type: ignore[attr-defined]
         if not data:
             return False
         self._read += len(data)

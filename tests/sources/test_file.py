@@ -327,3 +327,18 @@ def test_wrong_arguments_fail_where_they_are_written(arguments: dict[str, Any], 
     """A pipeline that fails on its first day is cheaper than on its tenth."""
     with pytest.raises(ValueError, match=says):
         file("in.jsonl", **arguments)
+
+
+@pytest.mark.parametrize("format", ["json", "proto"])
+def test_what_comes_before_broken_compression_arrives(tmp_path: Path, format: str) -> None:
+    """A process died while it wrote, and what it wrote before is wanted."""
+    path = tmp_path / "in"
+    make = line if format == "json" else message
+    whole = gzip.compress(b"".join(make(f"span {number}") for number in range(50)), 0)
+    path.write_bytes(whole[: len(whole) // 2])
+    with Run(file(path, signal=Signal.TRACES, format=format)) as run:
+        arrived = run.names(until=10)
+        assert arrived == [f"span {number}" for number in range(len(arrived))]
+        assert len(arrived) >= 22
+        assert isinstance(run.pipeline.error, DecodeError)
+        assert f"{len(arrived)} records before byte " in str(run.pipeline.error)
