@@ -12,6 +12,7 @@ DELIVERED means handed to the operating system: it survives this process, not a 
 
 import os
 import stat
+from errno import EINVAL
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -24,6 +25,7 @@ from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.exporters.base import Exporter
 from rxotlp.exporters.text import clean
+from rxotlp.wire.compression import ENCODINGS, compress, end_of_packed
 from rxotlp.wire.framing import end_of_sized, sized
 
 __all__ = ["File"]
@@ -45,6 +47,11 @@ class File(Exporter):
         max_bytes: of a file; the element that would make it larger begins a new one, and the
             old one is called `path.1` from then on. A larger element has a file of its own.
         max_files: how many old ones are kept, up to `path.5` by default; the oldest go.
+        compression: "gzip" or "zstd"; each record is compressed alone, and the file is all of
+            them behind each other, which every reader of gzip and zstd takes. So whatever
+            a crash leaves can be read up to its last whole record, and appended to: when it
+            is opened, the file is read once, and half a record at its end is cut off. Small
+            records compress badly alone; put a `batch` before.
     """
 
     blocking: ClassVar[bool] = True
@@ -57,6 +64,7 @@ class File(Exporter):
         format: str = "json",
         max_bytes: int | None = None,
         max_files: int = 5,
+        compression: str | None = None,
         scheduler: abc.SchedulerBase | None = None,
     ) -> None:
         if format not in ("json", "proto"):
@@ -68,10 +76,15 @@ class File(Exporter):
                 f"File(max_files={max_files}): expected 1 or more; with none kept, a rotation "
                 "would delete what was just delivered"
             )
+        if compression is not None and compression not in ("gzip", "zstd"):
+            raise ValueError(f"File(compression={compression!r}): expected gzip, zstd or None")
+        if compression is not None and compression not in ENCODINGS:
+            raise ValueError("File(compression='zstd'): zstd needs pip install 'rxotlp[gateway]'")
         super().__init__(scheduler=scheduler)
         self.destination = os.fspath(path)
         self._append = append
         self._lines = format == "json"
+        self._compression = compression
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._open: dict[Path, _Records] = {}
@@ -85,6 +98,8 @@ class File(Exporter):
             if not data.items:
                 return FILTERED  # C14: there is nothing to send
             record = data.to_json().encode() + b"\n" if self._lines else sized(data.to_bytes())
+            if self._compression is not None:
+                record = compress(self._compression, record)
         except DecodeError as error:
             return rejected(f"{path}: {clean(str(error))}")
         try:
@@ -101,17 +116,20 @@ class File(Exporter):
             records = None
         if records is None:
             empty = not self._append and path not in self._seen
-            records = self._open[path] = _Records(path, empty=empty, lines=self._lines)
+            records = self._open[path] = self._records(path, empty=empty)
             self._seen.add(path)
         try:
             if self._max_bytes is not None and 0 < records.size > self._max_bytes - len(record):
                 _rotate(path, self._max_files)
                 self._forget(path)
-                records = self._open[path] = _Records(path, empty=False, lines=self._lines)
+                records = self._open[path] = self._records(path, empty=False)
             records.write(record)
         except OSError:
             self._forget(path)  # opening it again looks for what could not be cut off
             raise
+
+    def _records(self, path: Path, *, empty: bool) -> "_Records":
+        return _Records(path, empty=empty, lines=self._lines, compression=self._compression)
 
     def _forget(self, path: Path) -> None:
         records = self._open.pop(path, None)
@@ -131,14 +149,17 @@ class _Records:
 
     __slots__ = ("_descriptor", "_regular")
 
-    def __init__(self, path: Path, *, empty: bool, lines: bool) -> None:
+    def __init__(self, path: Path, *, empty: bool, lines: bool, compression: str | None) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | (os.O_TRUNC if empty else 0)
         self._descriptor = os.open(path, flags, 0o666)
         try:
             status = os.fstat(self._descriptor)
             self._regular = stat.S_ISREG(status.st_mode)
             if self._regular and status.st_size:
-                self._mend(status.st_size, lines)
+                if compression is None:
+                    self._mend(status.st_size, lines)
+                else:
+                    self._mend_packed(path, status.st_size, compression)
         except OSError:
             self.close()
             raise
@@ -151,6 +172,15 @@ class _Records:
                 os.ftruncate(self._descriptor, whole)
         elif os.pread(self._descriptor, 1, size - 1) != b"\n":
             self.write(b"\n")
+
+    def _mend_packed(self, path: Path, size: int, compression: str) -> None:
+        with path.open("rb") as file:
+            try:
+                whole = end_of_packed(compression, file)
+            except DecodeError as error:  # cutting it off could lose what is good behind it
+                raise OSError(EINVAL, f"nothing is appended to what is there: {error}") from None
+        if whole < size:
+            os.ftruncate(self._descriptor, whole)
 
     @property
     def size(self) -> int:

@@ -17,7 +17,7 @@ sender meant.
 
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 from rxotlp.errors import DecodeError, RefusedError
 
@@ -31,7 +31,7 @@ try:
 except ImportError:
     zstandard = None  # type: ignore[assignment]
 
-__all__ = ["ENCODINGS", "UnknownEncodingError", "compress", "decompress"]
+__all__ = ["ENCODINGS", "UnknownEncodingError", "compress", "decompress", "end_of_packed"]
 
 ENCODINGS: tuple[str, ...] = ("identity", "gzip", "deflate", *(("zstd",) if zstandard else ()))
 """The encodings that work here, as HTTP's Content-Encoding and gRPC's names spell them."""
@@ -42,11 +42,44 @@ _WINDOW = 64 * 1024
 _ISAL_MAX_LEVEL = 3
 _ZSTD_WINDOW = 8 * 1024 * 1024  # RFC 9659: the largest window of the zstd content coding
 
+_UNPACK_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
+if zstandard is not None:
+    _UNPACK_ERRORS = (zlib.error, zstandard.ZstdError)
+
 Bytes = bytes | bytearray | memoryview
 
 
 class UnknownEncodingError(ValueError):
     """An encoding that is not in `ENCODINGS`; a receiver answers 415 or UNIMPLEMENTED."""
+
+
+def end_of_packed(encoding: str, file: BinaryIO) -> int:
+    """Where the last whole gzip member or zstd frame of a file ends; it reads all of it.
+
+    Raises:
+        DecodeError: something in it is no such thing, rather than the beginning of one.
+    """
+    whole = at = 0
+    stream = _unpacker(encoding)
+    while piece := file.read(_WINDOW):
+        at += len(piece)
+        while piece:
+            try:
+                stream.decompress(piece)
+            except _UNPACK_ERRORS as error:
+                raise DecodeError(f"{encoding}: damaged behind byte {whole}: {error}") from None
+            if not stream.eof:
+                break
+            piece = stream.unused_data
+            whole = at - len(piece)
+            stream = _unpacker(encoding)
+    return whole
+
+
+def _unpacker(encoding: str) -> Any:
+    if encoding == "gzip":
+        return zlib.decompressobj(wbits=31)
+    return zstandard.ZstdDecompressor().decompressobj()
 
 
 def compress(encoding: str, data: bytes, *, level: int = 1) -> bytes:
