@@ -60,13 +60,15 @@ def by_trace(payload: bytes, decide: Decide) -> tuple[bytes, int] | None:
         ids, before = _read(projection, rows)
         made: list[bytes] = []
         for raw, state, old in zip(rows.raw, decide(ids, before), before, strict=True):
+            if state is None:
+                continue
             if state == old:
                 made.append(raw)
-            elif state is not None:
-                suffix = suffixes.get(state)
-                if suffix is None:
-                    suffixes[state] = suffix = _occurrence(state)
-                made.append(raw + suffix)
+                continue
+            suffix = suffixes.get(state)
+            if suffix is None:
+                suffixes[state] = suffix = _occurrence(state)
+            made.append(raw + suffix)
         items += len(made)
         if made != rows.raw:
             changed = True
