@@ -4,6 +4,8 @@ from rxotlp import operators as ops
 """
 
 from rxotlp.operators._limits import Limit
+from rxotlp.operators._selector import Selector
+from rxotlp.operators.balancing import consistent_hash, round_robin, weighted
 from rxotlp.operators.batch import batch
 from rxotlp.operators.broadcast import broadcast
 from rxotlp.operators.chain import chain
@@ -20,15 +22,11 @@ from rxotlp.operators.route import route
 from rxotlp.operators.sample_ratio import sample_ratio
 from rxotlp.operators.scatter_gather import scatter_gather
 from rxotlp.operators.selectors import (
-    Selector,
     by_attribute,
     by_metadata,
     by_resource,
     by_scope,
-    consistent_hash,
     first_match,
-    round_robin,
-    weighted,
 )
 from rxotlp.operators.single_records import collect, records
 from rxotlp.operators.split_by import split_by

@@ -15,9 +15,9 @@ from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.operators._described import described
 from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
+from rxotlp.operators._selector import Selector
 from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, each, operator
 from rxotlp.operators._turn import Turn
-from rxotlp.operators.selectors import Selector
 from rxotlp.operators.split_by import as_key, pure
 from rxotlp.shares import TAKEN, Share
 

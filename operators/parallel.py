@@ -16,6 +16,7 @@ from rxotlp.data import TelemetryData
 from rxotlp.operators._described import described
 from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
 from rxotlp.operators._priority import Priority, Ranking, ranking
+from rxotlp.operators._selector import Selector
 from rxotlp.operators._shell import Operator, check_count, each, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.operators.chain import (
@@ -28,7 +29,6 @@ from rxotlp.operators.chain import (
     check_processors,
     is_async,
 )
-from rxotlp.operators.selectors import Selector
 from rxotlp.operators.split_by import as_key, pure
 
 __all__ = ["parallel"]

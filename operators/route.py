@@ -12,9 +12,9 @@ from reactivex import abc
 from rxotlp.data import TelemetryData
 from rxotlp.operators._branches import Branch, Branching, check_branch
 from rxotlp.operators._described import described
+from rxotlp.operators._selector import Divide, Selector, as_selector
 from rxotlp.operators._shell import Operator, each, operator
 from rxotlp.operators._turn import Turn
-from rxotlp.operators.selectors import Divide, Selector, as_selector
 
 __all__ = ["route"]
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from reactivex import abc, compose
 
 from rxotlp.data import Signal, TelemetryData
+from rxotlp.operators._described import described
 from rxotlp.operators._limits import Limited, check_limit
 from rxotlp.operators._shell import Operator, check_seconds
 from rxotlp.operators.batch import DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, batch
@@ -20,6 +21,7 @@ from rxotlp.wire.singles import apart, together
 __all__ = ["collect", "records"]
 
 
+@described
 def records(*, signal: Signal | None = None, name: str | None = None) -> Operator:
     """Each record as an element of its own.
 
@@ -72,6 +74,7 @@ def records(*, signal: Signal | None = None, name: str | None = None) -> Operato
     return one_stage((parts,), on_error="reject", name=name, kind="records")
 
 
+@described
 def collect(
     *,
     max_records: Limited = DEFAULT_MAX_ITEMS,

@@ -7,9 +7,9 @@ from reactivex import abc, compose
 
 from rxotlp.data import TelemetryData
 from rxotlp.operators._described import described
+from rxotlp.operators._selector import Divide, Selector, as_selector
 from rxotlp.operators._shell import Operator
 from rxotlp.operators.chain import one_stage
-from rxotlp.operators.selectors import Divide, Selector, as_selector
 
 __all__ = ["as_key", "pure", "split_by"]
 

@@ -14,7 +14,7 @@ OPERATORS = sorted(
     name
     for name in operators.__all__
     if isinstance(value := getattr(operators, name), FunctionType)
-    and value.__module__ != "rxotlp.operators.selectors"  # what `route` is given
+    and not hasattr(value, "is_selector")  # what `route` is given
 )
 README = Path(operators.__file__).parent / "README.md"
 

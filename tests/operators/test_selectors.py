@@ -176,7 +176,7 @@ def test_a_condition_that_raises_rejects_its_element() -> None:
 def test_an_element_that_cannot_be_read_is_rejected() -> None:
     """Broken bytes are one sender's, not the stream's."""
     resource_cut_off = bytes.fromhex("0a040a020aff")
-    record_cut_off = bytes.fromhex("0a06120412020aff")
+    record_cut_off = b"\x0a\x0d\x12\x0b\x12\x09\x32\x7fuser.id"
     for by, broken in (
         (ops.by_resource("service.name"), resource_cut_off),
         (ops.by_attribute("user.id"), record_cut_off),
@@ -423,6 +423,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: ops.by_resource(""), "expected a name"),
     (lambda: ops.by_attribute(3), "expected a name, got int"),  # type: ignore[arg-type]
     (lambda: ops.by_metadata(None), "expected a name, got NoneType"),  # type: ignore[arg-type]
+    (lambda: ops.first_match(3), r"first_match\(3\): expected"),  # type: ignore[arg-type]
     (lambda: ops.first_match({}), "one condition or more"),
     (lambda: ops.first_match([lambda log: True]), "pairs"),  # type: ignore[list-item]
     (lambda: ops.first_match({"a": 3}), "function of a record"),  # type: ignore[dict-item]
@@ -435,6 +436,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: ops.round_robin([]), "one name or more"),
     (lambda: ops.round_robin(["a", "a"]), "each name once"),
     (lambda: ops.round_robin("ab"), "sequence of names"),
+    (lambda: ops.consistent_hash(""), r"consistent_hash\(''\): expected a name"),
     (lambda: ops.consistent_hash(3), "expected 'signal', a selector"),
     (lambda: ops.consistent_hash(ops.round_robin()), "gives keys"),
     (lambda: ops.consistent_hash("k", [object()]), "same in every process"),
