@@ -3,8 +3,8 @@
 Asking a message object for an attribute costs more than everything else here: protobuf makes
 a Python object for every nested message and looks the name up. So a message is serialized, in
 C, and its bytes are walked: each message type gets a table once, from tag to key and what
-writes the value. The attributes of a request repeat (a dozen routes, one scheme), so the text
-of each is kept by its bytes until the message is written.
+writes the value. Attributes repeat, within a request and from one to the next (a dozen routes,
+one host), so their texts are kept by their bytes, a few thousand of those that are not long.
 
 The bytes come from protobuf's serializer, never from outside, and the walk rests on what it
 does: repeated fields stand together, repeated numbers are packed, strings are UTF-8. Unknown
@@ -27,10 +27,16 @@ _KEY_VALUE = "opentelemetry.proto.common.v1.KeyValue"
 
 _MESSAGE, _RUN = 3, 4  # what follows a tag, besides wire types: one message; several values
 
+_MOST_TEXTS, _LONGEST = 4096, 1024  # attributes that are kept, and bytes of one: 10 MB at worst
+
 _Texts = dict[bytes, str]  # of attributes that were written before
 _Walk = Callable[[bytes, int, int, list[str], _Texts], object]  # adds data[at:stop] to the list
 _Run = Callable[[bytes, int, int, list[str], _Texts], int]  # and says where it ended
 _Entry = tuple[int, str, str, Any]  # what follows, "{" and ",", each with the key, what writes
+
+
+# Shared by threads: each step on it is one of the dict's own, and one that is lost is redone.
+_texts: _Texts = {}
 
 
 class _UnknownField(Exception):
@@ -40,12 +46,12 @@ class _UnknownField(Exception):
 def write_message(message: Message) -> str:
     """The JSON object of a message, without spaces or line breaks."""
     try:
-        return _written(_walker(message.DESCRIPTOR), message.SerializeToString(), {})
+        return _written(_walker(message.DESCRIPTOR), message.SerializeToString(), _texts)
     except _UnknownField:
         known = type(message)()
         known.CopyFrom(message)
         known.DiscardUnknownFields()
-        return _written(_walker(message.DESCRIPTOR), known.SerializeToString(), {})
+        return _written(_walker(message.DESCRIPTOR), known.SerializeToString(), _texts)
 
 
 def _written(walk: _Walk, data: bytes, texts: _Texts) -> str:
@@ -164,7 +170,11 @@ def _run_of_attributes(descriptor: Descriptor, tag: bytes) -> _Run:
             at = end
             text = texts.get(pair)
             if text is None:
-                text = texts[pair] = attribute(pair, texts)
+                text = attribute(pair, texts)
+                if len(pair) <= _LONGEST:
+                    if len(texts) >= _MOST_TEXTS:
+                        texts.clear()
+                    texts[pair] = text
             written.append(text)
             if at == stop or data[at] != first:
                 out.append(f"[{','.join(written)}]")
