@@ -4,6 +4,7 @@ from rxotlp.schedulers.aio import AsyncScheduler
 from rxotlp.schedulers.base import SerialScheduler
 from rxotlp.schedulers.default import default_scheduler
 from rxotlp.schedulers.executor import Statistics
+from rxotlp.schedulers.monitor import PerformanceMonitor
 from rxotlp.schedulers.scheduled_task import Attempt, ScheduledTask, TaskCancelled
 from rxotlp.schedulers.sync import SyncScheduler
 from rxotlp.schedulers.task import TaskScheduler
@@ -13,6 +14,7 @@ from rxotlp.schedulers.virtual import VirtualScheduler
 __all__ = [
     "AsyncScheduler",
     "Attempt",
+    "PerformanceMonitor",
     "ScheduledTask",
     "SchedulerConfig",
     "SerialScheduler",
