@@ -34,6 +34,18 @@ def weighted(weights: Mapping[Any, float]) -> Selector:
 
     Smooth: the branches alternate as evenly as the weights allow, in the same way in every
     subscription. Elements are counted, not their items. Never cuts (tier 0).
+
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Recorder, Rig
+        >>> stable, canary = Recorder(), Recorder()
+        >>> weights = ops.weighted({"stable": 3, "canary": 1})
+        >>> with Rig(
+        ...     ops.route(weights, {"stable": ops.export(stable), "canary": ops.export(canary)})
+        ... ) as rig:
+        ...     heard = [rig.send([number]) for number in range(8)]
+        >>> stable.ids, canary.ids
+        ([0, 1, 3, 4, 5, 7], [2, 6])
     """
     if not isinstance(weights, Mapping):
         raise TypeError(f"weighted({weights!r}): expected {{branch: weight}}")

@@ -26,6 +26,18 @@ def by_resource(key: str) -> Selector:
 
     A resource without it has the key None; a list or a mapping is the text of its repr. Cuts
     between resources, and decodes nothing below them (tier 1).
+
+    Example:
+        >>> from rxotlp import operators as ops
+        >>> from rxotlp.testing import Recorder, Rig, logs
+        >>> shop, rest = Recorder(), Recorder()
+        >>> by_service = ops.by_resource("service.name")
+        >>> with Rig(
+        ...     ops.route(by_service, {"shop": ops.export(shop)}, default=ops.export(rest))
+        ... ) as rig:
+        ...     heard = rig.send([1], service="shop"), rig.send([2], service="mail")
+        >>> shop.ids, rest.ids
+        ([1], [2])
     """
     check_name("by_resource", key)
 

@@ -1,5 +1,6 @@
 """Selectors: which branch, which batch, which queue; and what is cut for it."""
 
+import doctest
 import subprocess
 import sys
 from collections import Counter
@@ -455,6 +456,14 @@ def test_a_wrong_argument_fails_where_it_is_written(make: Callable[[], Any], mes
     """Not at the first element, when nobody looks any more."""
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [ops.by_resource, ops.weighted])
+def test_the_examples_run(make: Callable[..., Any]) -> None:
+    """They are what a reader copies."""
+    for test in doctest.DocTestFinder(recurse=False).find(make, make.__name__, globs={}):
+        assert test.examples
+        assert doctest.DocTestRunner().run(test).failed == 0
 
 
 def test_selectors_say_what_they_are() -> None:
