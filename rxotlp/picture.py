@@ -11,7 +11,7 @@ A sketch costs a few entries a subscription and nothing afterwards. A *dry* one 
 without running anything: no stage hears anything, no port is bound.
 """
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -198,19 +198,20 @@ _below: ContextVar[tuple[int, object] | None] = ContextVar("rxotlp.below", defau
 _built: ContextVar[int | None] = ContextVar("rxotlp.built", default=None)
 
 
-def to_mermaid(sketch: Sketch, counts: "Mapping[str, Account] | None" = None) -> str:
+def to_mermaid(sketch: Sketch, counts: "Iterable[Account]" = ()) -> str:
     """A sketch as a Mermaid flowchart, sources first.
 
     Args:
         sketch: of a pipeline.
-        counts: accounts by name; each stage then shows what is not 0 in its own.
+        counts: accounts; each stage shows what is not 0 in its own.
     """
+    accounts = {account.name: account for account in counts}
     lines = ["flowchart LR"]
     order = list(reversed(range(len(sketch.nodes))))
     for place in order:
         node = sketch.nodes[place]
         label = _escaped(node.label if node.book is None else node.book.name)
-        account = None if counts is None or node.book is None else counts.get(node.book.name)
+        account = None if node.book is None else accounts.get(node.book.name)
         if account is not None:
             _, _, numbers = str(account).partition(": ")
             label += f"<br/>{_escaped(numbers)}"

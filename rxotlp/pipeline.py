@@ -138,8 +138,7 @@ class Pipeline:
             counts: show each stage's books, as they are now.
         """
         drawn = self._assembly.sketch if self._assembly.running else sketch(self._stream)
-        accounts = {account.name: account for account in self.books}
-        return to_mermaid(drawn, accounts if counts else None)
+        return to_mermaid(drawn, self.books if counts else ())
 
     def _repr_mimebundle_(self, **_options: object) -> dict[str, str]:
         """What notebooks show: the picture where they can draw it, a line where not."""
