@@ -223,7 +223,7 @@ def generate(
 
     Raises:
         ValueError: an argument out of its range.
-        TypeError: `signals` is no Signal and has something else in it.
+        TypeError: an argument of another kind.
     """
     wanted = (signals,) if isinstance(signals, Signal) else tuple(signals)
     for one in wanted:
@@ -231,6 +231,17 @@ def generate(
             raise TypeError(f"generate(signals={one!r}): expected a Signal or several")
     if not wanted or Signal.PROFILES in wanted:
         raise ValueError(f"generate(signals={signals}): expected traces, metrics or logs")
+    for argument, value in (("rate", rate), ("duration", duration), ("error_ratio", error_ratio)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise TypeError(f"generate({argument}={value!r}): expected a number")
+    for argument, value in (
+        ("items", items),
+        ("items_per_request", items_per_request),
+        ("services", services),
+        ("seed", seed),
+    ):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise TypeError(f"generate({argument}={value!r}): expected a whole number")
     for argument, number in (("rate", rate), ("duration", duration)):
         if number is not None and not 0 < number < float("inf"):
             raise ValueError(f"generate({argument}={number}): expected more than 0, or None")

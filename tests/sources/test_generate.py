@@ -250,6 +250,21 @@ def test_a_wrong_argument_is_named(arguments: dict[str, Any], says: str) -> None
         generate(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"rate": "5"}, r"generate\(rate='5'\): expected a number"),
+        ({"items": 1.5}, r"generate\(items=1.5\): expected a whole number"),
+        ({"services": True}, r"generate\(services=True\)"),
+        ({"seed": "a"}, r"generate\(seed='a'\)"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(arguments: dict[str, Any], says: str) -> None:
+    """It fails where the pipeline is written, not when it runs."""
+    with pytest.raises(TypeError, match=says):
+        generate(**arguments)
+
+
 def test_a_signal_that_is_none_is_named() -> None:
     """Names of signals are not signals."""
     with pytest.raises(TypeError, match="expected a Signal or several"):
