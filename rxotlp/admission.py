@@ -98,6 +98,8 @@ class Admission:
         self.bytes = 0
         self.items = 0
         self.refused = 0  # elements turned away, for the source's report
+        # Why nothing at all is let in, and what `retry_after` was before.
+        self._refusal: tuple[str, float] | None = None
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter] = deque()
         self._holders: dict[object, Callable[[], object]] = {}
@@ -119,7 +121,10 @@ class Admission:
                 self.bytes += size
                 return Credit(self, size)
             self.refused += 1
+            refusal = self._refusal
         self._hurry()
+        if refusal is not None:
+            raise RefusedError(refusal[0], retry_after=self.retry_after)
         raise RefusedError(
             f"{self.bytes} of {self.max_bytes} bytes are in flight; no room for {size} more",
             retry_after=self.retry_after,
@@ -157,6 +162,31 @@ class Admission:
             self._grant()
 
         return cancel
+
+    def refuse(self, reason: str, *, retry_after: float) -> None:
+        """Let nothing more in until `readmit`, whatever room there is. Idempotent.
+
+        Senders that would be let in now or never are refused; sources that can wait do.
+        What is in flight stays, and whoever holds it is told to hurry.
+
+        Args:
+            reason: what senders hear.
+            retry_after: seconds that they are told to wait meanwhile.
+        """
+        with self._lock:
+            before = self.retry_after if self._refusal is None else self._refusal[1]
+            self._refusal = reason, before
+            self.retry_after = retry_after
+        self._hurry()
+
+    def readmit(self) -> None:
+        """Let in again what there is room for. Idempotent."""
+        with self._lock:
+            if self._refusal is None:
+                return
+            self.retry_after = self._refusal[1]
+            self._refusal = None
+        self._grant()
 
     # -- holders --------------------------------------------------------------------
 
@@ -196,10 +226,14 @@ class Admission:
             )
 
     def _fits(self, size: int, items: int) -> bool:
-        return self.bytes + size <= self.max_bytes and (
-            self.max_items is None
-            or self.items + items <= self.max_items
-            or (items == 0 and self.items < self.max_items)
+        return (
+            self._refusal is None
+            and self.bytes + size <= self.max_bytes
+            and (
+                self.max_items is None
+                or self.items + items <= self.max_items
+                or (items == 0 and self.items < self.max_items)
+            )
         )
 
     def _resize(self, credit: Credit, size: int, items: int) -> None:

@@ -1,10 +1,15 @@
 """Serial executors with a clock: one turn at a time, whoever runs it (design, section 7)."""
 
+from rxotlp._core.adjusting import AdjustmentSettings, Decision, Metrics, PriorityClass
 from rxotlp.schedulers.aio import AsyncScheduler
 from rxotlp.schedulers.base import SerialScheduler
+from rxotlp.schedulers.controller import AdjustmentController
 from rxotlp.schedulers.default import default_scheduler
+from rxotlp.schedulers.dynamic import DynamicScheduler
 from rxotlp.schedulers.executor import Statistics
 from rxotlp.schedulers.monitor import PerformanceMonitor
+from rxotlp.schedulers.plot import plot_decisions
+from rxotlp.schedulers.replay import read_series, replay, write_series
 from rxotlp.schedulers.scheduled_task import Attempt, ScheduledTask, TaskCancelled
 from rxotlp.schedulers.sync import SyncScheduler
 from rxotlp.schedulers.task import TaskScheduler
@@ -12,9 +17,15 @@ from rxotlp.schedulers.task_config import SchedulerConfig, TaskStatistics
 from rxotlp.schedulers.virtual import VirtualScheduler
 
 __all__ = [
+    "AdjustmentController",
+    "AdjustmentSettings",
     "AsyncScheduler",
     "Attempt",
+    "Decision",
+    "DynamicScheduler",
+    "Metrics",
     "PerformanceMonitor",
+    "PriorityClass",
     "ScheduledTask",
     "SchedulerConfig",
     "SerialScheduler",
@@ -25,4 +36,8 @@ __all__ = [
     "TaskStatistics",
     "VirtualScheduler",
     "default_scheduler",
+    "plot_decisions",
+    "read_series",
+    "replay",
+    "write_series",
 ]

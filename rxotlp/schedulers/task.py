@@ -140,6 +140,18 @@ class TaskScheduler:
         rank(priority, since=0.0, ageing=1.0)  # or it fails with its first action
         return Strand(self, priority)
 
+    def resize(self, max_workers: int) -> None:
+        """Run at most `max_workers` tasks at once from now on. From any thread.
+
+        Fewer stop nothing: what runs ends first.
+
+        Raises:
+            ValueError: it is less than 1.
+        """
+        if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
+            raise ValueError(f"resize({max_workers!r}): expected 1 or more; nothing could ever run")
+        self._workers.resize(max_workers)
+
     def statistics(self) -> TaskStatistics:
         """Counts of now."""
         with self._workers.lock:
@@ -300,6 +312,6 @@ class TaskScheduler:
     def __repr__(self) -> str:
         counts = self.statistics()
         return (
-            f"<TaskScheduler {self.config.max_workers} workers, {counts.queued} queued, "
+            f"<TaskScheduler {self._workers.max_workers} workers, {counts.queued} queued, "
             f"{counts.running} running, {counts.done} done, {counts.failed} failed>"
         )

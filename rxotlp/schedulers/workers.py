@@ -72,6 +72,10 @@ class WorkerPool(ABC):
         """A task that is due at `due` was added at `now`. Called under `lock`."""
 
     @abstractmethod
+    def resize(self, max_workers: int) -> None:
+        """Run so many at once from now on; what runs ends as it would have."""
+
+    @abstractmethod
     def close(self, timeout: float, *, drain: bool) -> None:
         """Run nothing more, or with `drain` what waits; wait for what runs."""
 
@@ -100,9 +104,20 @@ class ThreadWorkers(WorkerPool):
             else:
                 self._work.notify()
         elif len(self._threads) < self.max_workers and not self.closed:
-            thread = threading.Thread(target=self._serve, name="rxotlp-task", daemon=True)
-            self._threads.add(thread)
-            thread.start()
+            self._hire()
+
+    def _hire(self) -> None:
+        thread = threading.Thread(target=self._serve, name="rxotlp-task", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def resize(self, max_workers: int) -> None:
+        with self.lock:
+            self.max_workers = max_workers
+            self._work.notify_all()  # those that are too many go
+            if not self.closed and self._next_due() is not None:
+                for _ in range(max_workers - len(self._threads)):
+                    self._hire()
 
     def _serve(self) -> None:
         done = self._done
@@ -132,6 +147,8 @@ class ThreadWorkers(WorkerPool):
 
     def _next(self) -> ScheduledTask | None:
         while True:
+            if len(self._threads) > self.max_workers:
+                return None  # and whoever goes wakes the others
             now = time.monotonic()
             task = None if self.closed else self._take(now)
             if task is not None:
@@ -196,6 +213,12 @@ class TurnWorkers(WorkerPool):
         if not self._posted:
             self._posted = True
             self._scheduler.post(self._pump)
+
+    def resize(self, max_workers: int) -> None:
+        with self.lock:
+            self.max_workers = max_workers
+            if not self.closed:
+                self.look(0.0, 0.0)
 
     # In the scheduler's turn.
     def _pump(self) -> None:
