@@ -17,31 +17,35 @@ from rxotlp.flows._operator import Results, as_operator
 from rxotlp.flows._telemetry import Telemetry
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.events import ControlEvent, EventKind, Events
+from rxotlp.flows.loggers import Attached, attached
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.state import ControlState, Statistics
 from rxotlp.operators._shell import check_count
 from rxotlp.schedulers import SerialScheduler, VirtualScheduler
 
-__all__ = ["Flow"]
+__all__ = ["Flow", "Runner"]
 
 
-class Flow(ABC):
-    """Executes operations.
+class Runner:
+    """What flows and organizers have: a state, a scheduler, and what leaves them.
 
     Args:
         state: what they work on; one of the flow's own without.
         scheduler: whose turn they take; the state's without.
+        logger: hears what happens; see `rxotlp.flows.loggers`. Several are a list.
 
     Attributes:
         state: as given or made.
         scheduler: likewise.
     """
 
-    _at_once = 1
-
     def __init__(
-        self, *, state: ControlState | None = None, scheduler: SerialScheduler | None = None
+        self,
+        *,
+        state: ControlState | None = None,
+        scheduler: SerialScheduler | None = None,
+        logger: Attached = None,
     ) -> None:
         name = type(self).__name__
         if state is not None and not isinstance(state, ControlState):
@@ -52,6 +56,7 @@ class Flow(ABC):
             )
         self.state = ControlState(scheduler=scheduler) if state is None else state
         self.scheduler = self.state.scheduler if scheduler is None else scheduler
+        self._loggers = attached(name, logger, self.scheduler)
 
     @property
     def telemetry(self) -> Telemetry:
@@ -71,7 +76,79 @@ class Flow(ABC):
         """End what is open and let all telemetry leave; the flow may be used on."""
         self.state.complete()
 
-    # -- executing ---------------------------------------------------------------------------
+    # -- for subclasses ------------------------------------------------------------------------
+
+    def _context(
+        self, given: ExecutionContext | None, attributes: Mapping[str, Any] | None = None
+    ) -> ExecutionContext:
+        return self.state.new_context(attributes) if given is None else given
+
+    def _wait(self, handle: Handle) -> ExecutionResult:
+        future = handle.future
+        scheduler = self.scheduler
+        # There, time is what this thread makes it.
+        if isinstance(scheduler, VirtualScheduler) and not scheduler.wait_for(future.done):
+            raise PipelineError(
+                f"{type(self).__name__}: nothing is left on the virtual clock that could end "
+                "this execution; it waits for something outside"
+            )
+        return future.result()
+
+    async def _await(self, handle: Handle) -> ExecutionResult:
+        try:
+            return await asyncio.wrap_future(handle.future)
+        except asyncio.CancelledError:
+            handle.cancel()
+            raise
+
+    def _check(self, operation: object) -> None:
+        if not isinstance(operation, Operation):
+            raise UnsupportedOperation(
+                f"{type(self).__name__}: expected an operation of rxotlp.flows, got {operation!r}",
+                operation=operation,
+            )
+
+    def _check_may_wait(self, call: str, way_out: str) -> None:
+        scheduler = self.scheduler
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if scheduler.running_here or (here is not None and here is scheduler.loop):
+            raise PipelineError(
+                f"{type(self).__name__}.{call}() on the thread that runs its actions would wait "
+                f"for itself; use `{way_out}`, or ops.execute(flow) in a stream"
+            )
+
+    def _observe(
+        self,
+        kind: EventKind,
+        operation: Operation,
+        context: ExecutionContext,
+        result: ExecutionResult | None,
+        error: BaseException | None,
+    ) -> None:
+        events = self.state.events
+        if events.observed:
+            now = self.state.scheduler.timestamp_ns()
+            events.put(ControlEvent(kind, operation, context, now, result, error))
+        for logger in self._loggers:
+            if logger.enabled:
+                now = self.state.scheduler.timestamp_ns()
+                logger.observe(kind, operation, context, now, result, error)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self.scheduler!r}>"
+
+
+class Flow(Runner, ABC):
+    """Executes operations.
+
+    Args:
+        state, scheduler, logger: as for every `Runner`.
+    """
+
+    _at_once = 1
 
     @abstractmethod
     def begin(
@@ -140,63 +217,3 @@ class Flow(ABC):
         return as_operator(
             self, max_concurrent=at_once, max_waiting=max_waiting, stop=on_error == "stop"
         )
-
-    # -- for subclasses ------------------------------------------------------------------------
-
-    def _context(
-        self, given: ExecutionContext | None, attributes: Mapping[str, Any] | None = None
-    ) -> ExecutionContext:
-        return self.state.new_context(attributes) if given is None else given
-
-    def _wait(self, handle: Handle) -> ExecutionResult:
-        future = handle.future
-        scheduler = self.scheduler
-        # There, time is what this thread makes it.
-        if isinstance(scheduler, VirtualScheduler) and not scheduler.wait_for(future.done):
-            raise PipelineError(
-                f"{type(self).__name__}: nothing is left on the virtual clock that could end "
-                "this execution; it waits for something outside"
-            )
-        return future.result()
-
-    async def _await(self, handle: Handle) -> ExecutionResult:
-        try:
-            return await asyncio.wrap_future(handle.future)
-        except asyncio.CancelledError:
-            handle.cancel()
-            raise
-
-    def _check(self, operation: object) -> None:
-        if not isinstance(operation, Operation):
-            raise UnsupportedOperation(
-                f"{type(self).__name__}: expected an operation of rxotlp.flows, got {operation!r}",
-                operation=operation,
-            )
-
-    def _check_may_wait(self, call: str, way_out: str) -> None:
-        scheduler = self.scheduler
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if scheduler.running_here or (here is not None and here is scheduler.loop):
-            raise PipelineError(
-                f"{type(self).__name__}.{call}() on the thread that runs its actions would wait "
-                f"for itself; use `{way_out}`, or ops.execute(flow) in a stream"
-            )
-
-    def _observe(
-        self,
-        kind: EventKind,
-        operation: Operation,
-        context: ExecutionContext,
-        result: ExecutionResult | None,
-        error: BaseException | None,
-    ) -> None:
-        events = self.state.events
-        if events.observed:
-            now = self.state.scheduler.timestamp_ns()
-            events.put(ControlEvent(kind, operation, context, now, result, error))
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} on {self.scheduler!r}>"

@@ -20,6 +20,7 @@ from rxotlp.flows._interpreter import in_order, interpret
 from rxotlp.flows._limit import Following
 from rxotlp.flows.base import Flow
 from rxotlp.flows.context import ExecutionContext
+from rxotlp.flows.loggers import Attached
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.state import ControlState
@@ -35,7 +36,7 @@ class SequentialExecutionFlow(Flow):
 
     Args:
         operations: what `execute_sequential` executes; `add` adds more.
-        state, scheduler: as for every flow.
+        state, scheduler, logger: as for every flow.
 
     `execute_sequential` takes the operations out: a second call has nothing to do and gives
     an empty `Batch`. What a failure left over never runs, and is in the error.
@@ -47,8 +48,9 @@ class SequentialExecutionFlow(Flow):
         *,
         state: ControlState | None = None,
         scheduler: SerialScheduler | None = None,
+        logger: Attached = None,
     ) -> None:
-        super().__init__(state=state, scheduler=scheduler)
+        super().__init__(state=state, scheduler=scheduler, logger=logger)
         self._operations: list[Operation] = []
         self.add(*operations)
 
@@ -106,7 +108,7 @@ class ParallelExecutionFlow(Flow):
         cancel_others: when a group fails, cancel those that run and leave out those that
             wait. By default they are finished: what they do is no less wanted.
         as_finished: results in the order in which groups finish, not in theirs.
-        state, scheduler: as for every flow.
+        state, scheduler, logger: as for every flow.
     """
 
     def __init__(
@@ -118,8 +120,9 @@ class ParallelExecutionFlow(Flow):
         as_finished: bool = False,
         state: ControlState | None = None,
         scheduler: SerialScheduler | None = None,
+        logger: Attached = None,
     ) -> None:
-        super().__init__(state=state, scheduler=scheduler)
+        super().__init__(state=state, scheduler=scheduler, logger=logger)
         limit = check_limit(
             "ParallelExecutionFlow(concurrency_limit",
             concurrency_limit,
@@ -241,7 +244,7 @@ class RecursiveExecutionFlow(Flow):
 
     Args:
         max_depth: levels, 1 or more.
-        state, scheduler: as for every flow.
+        state, scheduler, logger: as for every flow.
     """
 
     def __init__(
@@ -250,8 +253,9 @@ class RecursiveExecutionFlow(Flow):
         *,
         state: ControlState | None = None,
         scheduler: SerialScheduler | None = None,
+        logger: Attached = None,
     ) -> None:
-        super().__init__(state=state, scheduler=scheduler)
+        super().__init__(state=state, scheduler=scheduler, logger=logger)
         check_count("RecursiveExecutionFlow(max_depth", max_depth, why="nothing could be nested")
         self.max_depth = max_depth
 

@@ -15,6 +15,7 @@ from rxotlp.flows.base import Flow
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.control import AsyncControlFlow, SyncControlFlow
 from rxotlp.flows.events import EventKind
+from rxotlp.flows.loggers import Attached
 from rxotlp.flows.operations import ComplexTrace, Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.routing import FlowRouter, FlowType
@@ -34,7 +35,7 @@ class HybridControlFlow(Flow):
 
     Args:
         router: decides; see `FlowRouter`.
-        state, scheduler: as for every flow.
+        state, scheduler, logger: as for every flow.
     """
 
     def __init__(
@@ -43,13 +44,18 @@ class HybridControlFlow(Flow):
         router: FlowRouter | None = None,
         state: ControlState | None = None,
         scheduler: SerialScheduler | None = None,
+        logger: Attached = None,
     ) -> None:
-        super().__init__(state=state, scheduler=scheduler)
+        super().__init__(state=state, scheduler=scheduler, logger=logger)
         if router is not None and not callable(getattr(router, "route_operation", None)):
             raise TypeError(f"HybridControlFlow(router={router!r}): expected a FlowRouter")
         self.router = FlowRouter() if router is None else router
-        self._sync = SyncControlFlow(state=self.state, scheduler=self.scheduler)
-        self._async = AsyncControlFlow(state=self.state, scheduler=self.scheduler)
+        self._sync = SyncControlFlow(
+            state=self.state, scheduler=self.scheduler, logger=self._loggers
+        )
+        self._async = AsyncControlFlow(
+            state=self.state, scheduler=self.scheduler, logger=self._loggers
+        )
 
     def begin(
         self,

@@ -1,0 +1,336 @@
+"""Loggers: what flows tell about themselves, as log entries.
+
+    ExecutionFlowLogger   operations: start, end with result and duration, error
+    ControlFlowLogger     what was decided, and the way from node to node
+    DataFlowLogger        data: start, each processor with sizes, end with its time
+
+Attaching one is one argument, `logger=`, of every flow and organizer; several are a list.
+Those that are given one `FlowLog` write to it together. A logger at `LogLevel.OFF` costs a
+look at its switch.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rxotlp.data import TelemetryData
+from rxotlp.flows import results
+from rxotlp.flows._telemetry import Telemetry
+from rxotlp.flows.context import ExecutionContext, TraceContext
+from rxotlp.flows.events import EventKind
+from rxotlp.flows.log import FlowLog, LogEntry, LogLevel
+from rxotlp.flows.operations import Operation
+from rxotlp.flows.results import ExecutionResult
+from rxotlp.schedulers import SerialScheduler
+
+__all__ = [
+    "Attached",
+    "ControlDecision",
+    "ControlFlowLogger",
+    "DataFlowLogger",
+    "ExecutionFlowLogger",
+    "FlowLogger",
+    "attached",
+]
+
+_MAX_STARTED = 10_000  # operations under way whose start is remembered
+
+
+@dataclass(frozen=True, slots=True)
+class ControlDecision:
+    """Something was decided.
+
+    Attributes:
+        node: where: a node, a phase or an operation.
+        outcome: what was found: what a condition said, the flow that a router chose.
+        chosen: where it goes on; None when nowhere.
+        reason: for people.
+    """
+
+    node: str
+    outcome: Any
+    chosen: str | None = None
+    reason: str = ""
+
+
+class FlowLogger:
+    """What all loggers have in common.
+
+    Args:
+        log: where entries go; a `FlowLog` of its own without.
+        level: the least that is said; OFF says nothing. May be changed at any time.
+
+    Attributes:
+        enabled: whether anything is said at all.
+        log: as given or made.
+    """
+
+    kind = ""
+
+    def __init__(self, log: FlowLog | None = None, *, level: LogLevel = LogLevel.INFO) -> None:
+        name = type(self).__name__
+        if log is not None and not isinstance(log, FlowLog):
+            raise TypeError(f"{name}(log={log!r}): expected a FlowLog")
+        self.log = FlowLog() if log is None else log
+        self.level = level
+
+    @property
+    def level(self) -> LogLevel:
+        """The least that is said."""
+        return self._level
+
+    @level.setter
+    def level(self, level: LogLevel) -> None:
+        if not isinstance(level, LogLevel):
+            raise TypeError(f"{type(self).__name__}(level={level!r}): expected a LogLevel")
+        self._level = level
+        self.enabled = level < LogLevel.OFF
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """The entries of this logger's log as OTLP: a stream of `TelemetryData`."""
+        return self.log.telemetry
+
+    def observe(
+        self,
+        kind: EventKind,
+        operation: Operation,
+        context: ExecutionContext,
+        time: int,
+        result: ExecutionResult | None,
+        error: BaseException | None,
+    ) -> None:
+        """Hear what a flow does with an operation; most loggers do not care."""
+
+    def _says(self, level: LogLevel) -> bool:
+        return level >= self._level and self.log.wants(self.kind, level)
+
+    def _say(
+        self,
+        level: LogLevel,
+        message: str,
+        context: ExecutionContext,
+        metadata: Mapping[str, Any],
+        time: int | None = None,
+    ) -> None:
+        now = self.log.now() if time is None else time
+        self.log.write(LogEntry(now, level, message, context.next(), metadata, self.kind))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._level.name}>"
+
+
+class ExecutionFlowLogger(FlowLogger):
+    """Tells of operations: INFO when one starts and ends, ERROR when it fails."""
+
+    kind = "execution"
+
+    def __init__(self, log: FlowLog | None = None, *, level: LogLevel = LogLevel.INFO) -> None:
+        super().__init__(log, level=level)
+        self._started: dict[tuple[str, int], int] = {}
+
+    def observe(
+        self,
+        kind: EventKind,
+        operation: Operation,
+        context: ExecutionContext,
+        time: int,
+        result: ExecutionResult | None,
+        error: BaseException | None,
+    ) -> None:
+        key = (context.execution_id, context.sequence)
+        if kind is EventKind.STARTED:
+            if len(self._started) >= _MAX_STARTED:  # they were abandoned, never ended
+                self._started.pop(next(iter(self._started)), None)
+            self._started[key] = time
+            self.log_execution_start(operation, context, time=time)
+            return
+        started = self._started.pop(key, time)
+        seconds = (time - started) / 1e9
+        if kind is EventKind.FINISHED:
+            assert result is not None
+            self.log_execution_end(operation, result, context, duration=seconds, time=time)
+        elif kind is EventKind.FAILED:
+            assert error is not None
+            self.log_execution_error(operation, error, context, duration=seconds, time=time)
+        elif self._says(LogLevel.INFO):
+            metadata = {"operation": operation.label, "duration": seconds}
+            text = f"execution cancelled: {operation.label}"
+            self._say(LogLevel.INFO, text, context, metadata, time)
+
+    def log_execution_start(
+        self, operation: Operation, context: ExecutionContext, *, time: int | None = None
+    ) -> None:
+        """An operation starts."""
+        if self._says(LogLevel.INFO):
+            metadata = {"operation": operation.label}
+            text = f"execution starts: {operation.label}"
+            self._say(LogLevel.INFO, text, context, metadata, time)
+
+    def log_execution_end(
+        self,
+        operation: Operation,
+        result: ExecutionResult,
+        context: ExecutionContext,
+        *,
+        duration: float,
+        time: int | None = None,
+    ) -> None:
+        """An operation ends, after `duration` seconds."""
+        if self._says(LogLevel.INFO):
+            kind = type(result).__name__
+            metadata = {"operation": operation.label, "result": kind, "duration": duration}
+            text = f"execution ends: {operation.label}, {kind} after {duration:.6f} s"
+            self._say(LogLevel.INFO, text, _of(result, context), metadata, time)
+
+    def log_execution_error(
+        self,
+        operation: Operation,
+        error: BaseException,
+        context: ExecutionContext,
+        *,
+        duration: float,
+        time: int | None = None,
+    ) -> None:
+        """An operation failed, after `duration` seconds."""
+        if self._says(LogLevel.ERROR):
+            metadata = {"operation": operation.label, "duration": duration, **_described(error)}
+            text = f"execution failed: {operation.label}, {_line(error)}"
+            self._say(LogLevel.ERROR, text, context, metadata, time)
+
+
+class ControlFlowLogger(FlowLogger):
+    """Tells of the way that control takes: decisions at INFO, transitions at DEBUG."""
+
+    kind = "control"
+
+    def log_control_decision(
+        self, decision: ControlDecision, context: ExecutionContext, *, time: int | None = None
+    ) -> None:
+        """Something was decided."""
+        if self._says(LogLevel.INFO):
+            chosen = "nowhere" if decision.chosen is None else decision.chosen
+            why = f" ({decision.reason})" if decision.reason else ""
+            metadata = {
+                "node": decision.node,
+                "outcome": _plain(decision.outcome),
+                "chosen": chosen,
+                "reason": decision.reason,
+            }
+            text = f"control decision: {decision.node} is {decision.outcome}, on to {chosen}{why}"
+            self._say(LogLevel.INFO, text, context, metadata, time)
+
+    def log_control_flow_transition(
+        self, start: str, end: str, context: ExecutionContext, *, time: int | None = None
+    ) -> None:
+        """Control goes from one node to another."""
+        if self._says(LogLevel.DEBUG):
+            text = f"control transition: {start} -> {end}"
+            self._say(LogLevel.DEBUG, text, context, {"from": start, "to": end}, time)
+
+
+class DataFlowLogger(FlowLogger):
+    """Tells of data: INFO when it starts and ends, DEBUG for each processor, ERROR."""
+
+    kind = "data"
+
+    def log_data_flow_start(
+        self, data: TelemetryData, context: ExecutionContext, *, time: int | None = None
+    ) -> None:
+        """Data arrives."""
+        if self._says(LogLevel.INFO):
+            metadata = {"signal": data.signal.value, "items": data.items, "bytes": data.size}
+            self._say(LogLevel.INFO, f"data flow starts: {data!r}", context, metadata, time)
+
+    def log_data_processing(
+        self,
+        processor: str,
+        given: TelemetryData,
+        made: TelemetryData | None,
+        context: ExecutionContext,
+        *,
+        time: int | None = None,
+    ) -> None:
+        """A processor made `made` of `given`; None when it filtered all of it."""
+        if self._says(LogLevel.DEBUG):
+            items, size = (0, 0) if made is None else (made.items, made.size)
+            metadata = {
+                "processor": processor,
+                "input.items": given.items,
+                "input.bytes": given.size,
+                "output.items": items,
+                "output.bytes": size,
+            }
+            text = (
+                f"data processing: {processor}, in: {given.items} items, {given.size} bytes, "
+                f"out: {items} items, {size} bytes"
+            )
+            self._say(LogLevel.DEBUG, text, context, metadata, time)
+
+    def log_data_flow_end(
+        self,
+        data: TelemetryData | None,
+        duration: float,
+        context: ExecutionContext,
+        *,
+        time: int | None = None,
+    ) -> None:
+        """Data leaves, after `duration` seconds; None when all of it was filtered."""
+        if self._says(LogLevel.INFO):
+            items, size = (0, 0) if data is None else (data.items, data.size)
+            metadata = {"items": items, "bytes": size, "duration": duration}
+            left = "nothing is left" if data is None else repr(data)
+            text = f"data flow ends: {left}, after {duration:.6f} s"
+            self._say(LogLevel.INFO, text, context, metadata, time)
+
+    def log_data_flow_error(
+        self, error: BaseException, context: ExecutionContext, *, time: int | None = None
+    ) -> None:
+        """Data could not be processed."""
+        if self._says(LogLevel.ERROR):
+            text = f"data flow failed: {_line(error)}"
+            self._say(LogLevel.ERROR, text, context, _described(error), time)
+
+
+# -- attaching -----------------------------------------------------------------------------
+
+Attached = FlowLogger | Iterable[FlowLogger] | None
+
+
+def attached(call: str, logger: Attached, scheduler: SerialScheduler) -> tuple[FlowLogger, ...]:
+    """The loggers in a flow's `logger=`, bound to its scheduler.
+
+    Raises:
+        TypeError: it is neither a logger nor several.
+    """
+    if logger is None:
+        return ()
+    given = (logger,) if isinstance(logger, FlowLogger) else logger
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{call}(logger={logger!r}): expected a logger of rxotlp.flows, or several")
+    loggers = tuple(given)
+    for one in loggers:
+        if not isinstance(one, FlowLogger):
+            raise TypeError(f"{call}(logger={one!r}): expected a logger of rxotlp.flows")
+        one.log.bind(scheduler)
+    return loggers
+
+
+def _of(result: ExecutionResult, context: ExecutionContext) -> ExecutionContext:
+    """With the span that an operation opened or ended, which the context before has not."""
+    if isinstance(result, results.Success) and result.span_id:
+        return context.with_trace(TraceContext(result.trace_id, result.span_id))
+    return context
+
+
+def _line(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _described(error: BaseException) -> dict[str, Any]:
+    return {"exception.type": type(error).__name__, "exception.message": str(error)}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str) else str(value)
