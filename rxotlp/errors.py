@@ -7,8 +7,8 @@
     +-- LooseElementError    the pipeline's author's: an element without a receipt, in strict
     +-- FlowError            the author's of an operation, a phase or a node
     |   +-- UnsupportedOperation, UnknownSpan, TooManySpans, MaxDepthExceeded
-    |   +-- ExecutionFailed, GroupsFailed, TooManyWaiting
-    |   +-- CircularDependency, PhaseNotFound, NodeNotFound, LoopLimitExceeded
+    |   +-- ExecutionFailed, GroupsFailed, FlushFailed, TooManyWaiting
+    |   +-- CircularDependency, PhaseNotFound, PhasesFailed, NodeNotFound, LoopLimitExceeded
     +-- PipelineError        the pipeline's author's: wiring that cannot work
         +-- UsageError       a command line or a MODULE:ATTR that cannot be followed
 
@@ -24,6 +24,7 @@ __all__ = [
     "ExecutionFailed",
     "ExportError",
     "FlowError",
+    "FlushFailed",
     "GroupsFailed",
     "LoopLimitExceeded",
     "LooseElementError",
@@ -31,6 +32,7 @@ __all__ = [
     "NodeNotFound",
     "OtlpError",
     "PhaseNotFound",
+    "PhasesFailed",
     "PipelineError",
     "RefusedError",
     "TooManySpans",
@@ -154,6 +156,20 @@ class TooManyWaiting(FlowError):
     """As many operations wait as may."""
 
 
+class FlushFailed(FlowError):
+    """An element of those that were kept could not be processed; its error is the cause.
+
+    Attributes:
+        results: of the elements before it; those after it are kept.
+    """
+
+    def __init__(
+        self, message: str, *, operation: object, results: tuple[object, ...] = ()
+    ) -> None:
+        super().__init__(message, operation=operation)
+        self.results = results
+
+
 class GroupsFailed(ExceptionGroup[Exception], FlowError):
     """Some of several groups failed: each one's error, in the order of the groups.
 
@@ -175,6 +191,25 @@ class GroupsFailed(ExceptionGroup[Exception], FlowError):
     def derive(self, errors: Sequence[Exception], /) -> "GroupsFailed":  # type: ignore[override]
         """For `except*`: the same with some of the errors."""
         return GroupsFailed(self.message, errors, self.results)
+
+
+class PhasesFailed(ExceptionGroup[Exception], FlowError):
+    """Some phases failed: each one's error, in the order in which they did.
+
+    Attributes:
+        result: an `organizers.Phases`: which ran, failed and were skipped.
+    """
+
+    def __new__(cls, message: str, errors: Sequence[Exception], result: object) -> "PhasesFailed":
+        return super().__new__(cls, message, errors)
+
+    def __init__(self, message: str, errors: Sequence[Exception], result: object) -> None:
+        FlowError.__init__(self, message)
+        self.result = result
+
+    def derive(self, errors: Sequence[Exception], /) -> "PhasesFailed":  # type: ignore[override]
+        """For `except*`: the same with some of the errors."""
+        return PhasesFailed(self.message, errors, self.result)
 
 
 class CircularDependency(FlowError):

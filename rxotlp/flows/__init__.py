@@ -6,6 +6,8 @@ turns any stream of events into traces and metrics without an SDK.
 
 from rxotlp.flows.context import ExecutionContext, TraceContext
 from rxotlp.flows.control import AsyncControlFlow, SyncControlFlow
+from rxotlp.flows.data import AsyncDataFlow, HybridDataFlow, SyncDataFlow
+from rxotlp.flows.data_routing import DataRoute, DataRouter, Priority
 from rxotlp.flows.events import ControlEvent, EventKind
 from rxotlp.flows.execution import (
     ParallelExecutionFlow,
@@ -46,11 +48,14 @@ from rxotlp.flows.strategy import (
 __all__ = [
     "AddSpan",
     "AsyncControlFlow",
+    "AsyncDataFlow",
     "BatchProcessing",
     "Call",
     "ComplexTrace",
     "ControlEvent",
     "ControlState",
+    "DataRoute",
+    "DataRouter",
     "EndTrace",
     "EventKind",
     "ExecutionContext",
@@ -60,6 +65,7 @@ __all__ = [
     "FlowType",
     "HighLatency",
     "HybridControlFlow",
+    "HybridDataFlow",
     "Metric",
     "MetricKind",
     "NestedTrace",
@@ -69,6 +75,7 @@ __all__ = [
     "OperationType",
     "ParallelExecutionFlow",
     "PerformanceThresholds",
+    "Priority",
     "RecordMetric",
     "RecursiveExecutionFlow",
     "RecursiveMetric",
@@ -79,6 +86,7 @@ __all__ = [
     "Statistics",
     "SyncAsyncSelectionStrategy",
     "SyncControlFlow",
+    "SyncDataFlow",
     "SystemLoad",
     "TraceContext",
 ]

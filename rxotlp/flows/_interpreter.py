@@ -37,7 +37,7 @@ from rxotlp.flows.operations import (
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.state import Performed
 
-__all__ = ["Machine", "Observe", "Step", "in_group", "in_order", "interpret"]
+__all__ = ["Machine", "Observe", "Step", "in_group", "in_order", "interpret", "take_apart"]
 
 Step = tuple[Operation, ExecutionContext]
 Machine = Generator[Step, Performed, Performed]
@@ -88,6 +88,11 @@ def in_order(
         ExecutionFailed: thrown out of the machine when one fails.
     """
     return _run(_until_one_fails(tuple(operations), context, group), observe, None)
+
+
+def take_apart(machine: Machine, observe: Observe) -> Machine:
+    """Take apart what another machine yields; what it returns is the result."""
+    return _run(machine, observe, None)
 
 
 def _run(first: Machine, observe: Observe, max_depth: int | None) -> Machine:

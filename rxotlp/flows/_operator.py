@@ -7,7 +7,7 @@ nothing and whoever counts finds them all.
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
@@ -17,14 +17,29 @@ from rxotlp.flows.results import ExecutionResult, Failure
 from rxotlp.operators._turn import Turn, turn_for
 
 if TYPE_CHECKING:
-    from rxotlp.flows.base import Flow
+    from rxotlp.flows._execution import Done, Handle
+    from rxotlp.schedulers import SerialScheduler
 
-__all__ = ["Results", "as_operator"]
+__all__ = ["Begins", "Results", "as_operator"]
 
 Results = Callable[[Observable[Any]], Observable[ExecutionResult]]
 
 
-def as_operator(flow: "Flow", *, max_concurrent: int, max_waiting: int, stop: bool) -> Results:
+class Begins(Protocol):
+    """What can be an operator: a flow, or an organizer."""
+
+    @property
+    def scheduler(self) -> "SerialScheduler":
+        """Whose turn it takes."""
+        ...
+
+    @property
+    def begin(self) -> "Callable[[Any, Done], Handle]":
+        """Starts with one element, and tells when it is done."""
+        ...
+
+
+def as_operator(flow: Begins, *, max_concurrent: int, max_waiting: int, stop: bool) -> Results:
     """See `Flow.as_operator`, whose arguments these are."""
 
     def apply(source: Observable[Any]) -> Observable[ExecutionResult]:
@@ -64,7 +79,7 @@ class _Executing:
 
     def __init__(
         self,
-        flow: "Flow",
+        flow: Begins,
         observer: abc.ObserverBase[ExecutionResult],
         turn: Turn,
         max_concurrent: int,

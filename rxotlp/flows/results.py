@@ -113,15 +113,20 @@ class Batch(_Several):
 
 
 class Loop(_Several):
-    """The results of a loop's rounds, one after the other."""
+    """The results of a loop's rounds, one after the other: a `Group` each."""
 
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class ControlFlow(_Several):
-    """The results of the nodes a control flow visited, in the order of the visits."""
+    """The results of the nodes a control flow visited, in the order of the visits.
 
-    __slots__ = ()
+    Attributes:
+        path: the ids of all nodes in the order of the visits, those within loops too.
+    """
+
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
