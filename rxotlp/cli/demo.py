@@ -1,5 +1,6 @@
 """`rxotlp demo`: a gateway at work on a real program, every record accounted for."""
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,21 @@ from rxotlp.errors import OtlpError
 __all__ = ["demo"]
 
 
+class What(enum.StrEnum):
+    """What is shown."""
+
+    GATEWAY = "gateway"
+    FLOWS = "flows"
+
+
 def demo(
+    what: Annotated[
+        What,
+        typer.Argument(
+            help="gateway: a real program's telemetry through a gateway. flows: a shop's orders "
+            "as operations, executed by every flow."
+        ),
+    ] = What.GATEWAY,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="How long the instrumented program sends.")
     ] = 5.0,
@@ -31,11 +46,17 @@ def demo(
 ) -> None:
     """Show a gateway at work on a real program, and account for every record by its id.
 
+    `rxotlp demo flows` shows operations and flows instead; the options are the gateway's.
+
     Exit status: 0 when every record that was sent is where it belongs, else 1.
     """
     from rxotlp.demo import main as demo_main
 
     log_to_stderr(LogLevel.WARNING, LogFormat.TEXT)
+    if what is What.FLOWS:
+        from rxotlp.demo import flows
+
+        raise typer.Exit(Status.GOOD if flows.main() else Status.FAILED)
     try:
         good = demo_main.main(seconds=seconds, records=records, output=output, serve=serve)
     except (OtlpError, OSError, ValueError) as error:

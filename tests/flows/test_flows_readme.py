@@ -12,6 +12,7 @@ from rxotlp import operators as ops
 from rxotlp.errors import *
 from rxotlp.flows import *
 from rxotlp.schedulers import *
+from rxotlp.testing import ids_of, logs
 """
 
 HERE = Path(__file__).parent
