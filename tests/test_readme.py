@@ -165,3 +165,15 @@ def test_links_lead_somewhere() -> None:
     """Relative ones, in this checkout."""
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_orders_are_told_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two traces of two spans are in the file when it ends."""
+    monkeypatch.chdir(tmp_path)
+    load("orders.py")
+    memory = exporters.Memory()
+    with Pipeline(sources.file("orders.jsonl").pipe(ops.export(memory))) as reading:
+        assert reading.wait(30)
+    spans = list(memory.records(Signal.TRACES))
+    assert [span.name for span in spans] == ["pay", "order"] * 2
+    assert {span.attributes.get("order.id") for span in spans} == {None, "A-17", "A-18"}
