@@ -7,13 +7,14 @@ nothing and whoever counts finds them all.
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxotlp.errors import FlowError, TooManyWaiting
 from rxotlp.flows.results import ExecutionResult, Failure
+from rxotlp.operators._shell import check_count
 from rxotlp.operators._turn import Turn, turn_for
 
 if TYPE_CHECKING:
@@ -39,8 +40,16 @@ class Begins(Protocol):
         ...
 
 
-def as_operator(flow: Begins, *, max_concurrent: int, max_waiting: int, stop: bool) -> Results:
+def as_operator(
+    flow: Begins, *, max_concurrent: int, max_waiting: int, on_error: Literal["continue", "stop"]
+) -> Results:
     """See `Flow.as_operator`, whose arguments these are."""
+    call = f"{type(flow).__name__}.as_operator"
+    check_count(f"{call}(max_concurrent", max_concurrent, why="nothing could ever run")
+    check_count(f"{call}(max_waiting", max_waiting, least=0, why="it counts operations")
+    if on_error not in ("continue", "stop"):
+        raise ValueError(f"{call}(on_error={on_error!r}): expected 'continue' or 'stop'")
+    stop = on_error == "stop"
 
     def apply(source: Observable[Any]) -> Observable[ExecutionResult]:
         def subscribe(

@@ -21,7 +21,6 @@ from rxotlp.flows.loggers import Attached, attached
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.state import ControlState, Statistics
-from rxotlp.operators._shell import check_count
 from rxotlp.schedulers import SerialScheduler, VirtualScheduler
 
 __all__ = ["Flow", "Runner"]
@@ -208,12 +207,5 @@ class Flow(Runner, ABC):
         On completion and error, what runs and waits is executed first. On dispose, what runs
         is cancelled and what waits never starts.
         """
-        call = f"{type(self).__name__}.as_operator"
         at_once = self._at_once if max_concurrent is None else max_concurrent
-        check_count(f"{call}(max_concurrent", at_once, why="nothing could ever run")
-        check_count(f"{call}(max_waiting", max_waiting, least=0, why="it counts operations")
-        if on_error not in ("continue", "stop"):
-            raise ValueError(f"{call}(on_error={on_error!r}): expected 'continue' or 'stop'")
-        return as_operator(
-            self, max_concurrent=at_once, max_waiting=max_waiting, stop=on_error == "stop"
-        )
+        return as_operator(self, max_concurrent=at_once, max_waiting=max_waiting, on_error=on_error)
