@@ -66,6 +66,7 @@ def _cases() -> dict[str, Way]:
     quiet = logging.Logger("costs")
     quiet.addHandler(logging.NullHandler())
     return {
+        "adaptive_concurrency": ops.export(_Nowhere(), max_concurrent=ops.adaptive_concurrency()),
         "batch": ops.batch(max_items=8 * _ITEMS),
         "broadcast": ops.broadcast(_pass, _pass),
         "chain": ops.chain(_same),

@@ -5,6 +5,7 @@ from rxotlp import operators as ops
 
 from rxotlp.operators._limits import Limit
 from rxotlp.operators._selector import Selector
+from rxotlp.operators.adaptive import AdaptiveConcurrency, adaptive_concurrency
 from rxotlp.operators.balancing import consistent_hash, round_robin, weighted
 from rxotlp.operators.batch import batch
 from rxotlp.operators.broadcast import broadcast
@@ -33,11 +34,13 @@ from rxotlp.operators.split_by import split_by
 from rxotlp.operators.wire_tap import wire_tap
 
 __all__ = [
+    "AdaptiveConcurrency",
     "Delivery",
     "Limit",
     "Measured",
     "Meter",
     "Selector",
+    "adaptive_concurrency",
     "batch",
     "broadcast",
     "by_attribute",

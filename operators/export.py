@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from reactivex import abc
 
+from rxotlp._core.aimd import Aimd, Heard
 from rxotlp._core.complaints import Complaints
 from rxotlp._core.outcomes import DELIVERED, DISPOSED, Kind, Outcome, failed, rejected
 from rxotlp._core.slots import Entry, Slots
@@ -23,10 +24,13 @@ from rxotlp.operators._described import described
 from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
 from rxotlp.operators._shell import Operator, Shell, check_seconds, describe, each, operator
 from rxotlp.operators._turn import Turn
+from rxotlp.operators.adaptive import AdaptiveConcurrency
 
 __all__ = ["Delivery", "Exporter", "export"]
 
 DEFAULT_MAX_CONCURRENT = 8
+
+_HEARD = {Kind.DELIVERED: Heard.SUCCESS, Kind.FAILED: Heard.REFUSED}
 
 logger = logging.getLogger("rxotlp")
 
@@ -66,7 +70,7 @@ class Delivery:
 def export(
     exporter: Exporter,
     *,
-    max_concurrent: Limited = DEFAULT_MAX_CONCURRENT,
+    max_concurrent: Limited | AdaptiveConcurrency = DEFAULT_MAX_CONCURRENT,
     timeout: float | None = None,
     name: str | None = None,
     scheduler: abc.SchedulerBase | None = None,
@@ -91,8 +95,8 @@ def export(
     Args:
         exporter: see `Exporter`. A raise is booked as failed, with its reason.
         max_concurrent: attempts under way at once, 1 or more; or an Observable of numbers,
-            or a `Limit` that says what it is until the first. Lowering it cancels nothing;
-            while it is 0 nothing is begun.
+            or a `Limit` that says what it is until the first; or `adaptive_concurrency()`,
+            which learns it. Lowering it cancels nothing; while it is 0 nothing is begun.
         timeout: seconds an attempt may take before it is cancelled and booked as failed;
             None leaves it to the exporter. A blocking exporter cannot be cancelled: it runs
             on, and what it reports afterwards is ignored.
@@ -112,12 +116,16 @@ def export(
             f"export({exporter!r}): expected an exporter with an `export` method, "
             f"got {type(exporter).__name__}"
         )
-    limit = check_limit(
-        "export(max_concurrent",
-        max_concurrent,
-        default=DEFAULT_MAX_CONCURRENT,
-        why="nothing could ever be sent",
-    )
+    limit: int | Limit | AdaptiveConcurrency
+    if isinstance(max_concurrent, AdaptiveConcurrency):
+        limit = max_concurrent
+    else:
+        limit = check_limit(
+            "export(max_concurrent",
+            max_concurrent,
+            default=DEFAULT_MAX_CONCURRENT,
+            why="nothing could ever be sent",
+        )
     if timeout is not None:
         check_seconds("export(timeout", timeout, why="an attempt needs time")
 
@@ -145,6 +153,7 @@ class _Job:
 
 class _Export(Shell):
     __slots__ = (
+        "_aimd",
         "_blocking",
         "_complaints",
         "_exporter",
@@ -160,7 +169,7 @@ class _Export(Shell):
         turn: Turn,
         name: str | None,
         exporter: Exporter,
-        limit: int | Limit,
+        limit: int | Limit | AdaptiveConcurrency,
         timeout: float | None,
     ) -> None:
         self._holding = 0
@@ -169,6 +178,10 @@ class _Export(Shell):
         self._exporter = exporter
         self._timeout = timeout
         self._blocking = bool(getattr(exporter, "blocking", False))
+        self._aimd: Aimd | None = None
+        if isinstance(limit, AdaptiveConcurrency):
+            self._aimd = limit.begin()
+            limit = self.book.limits["max_concurrent"] = self._aimd.limit
         self._slots = Slots[_Job](initial(limit))
         self._complaints = Complaints()
         if self.assembly is not None and callable(getattr(exporter, "close", None)):
@@ -277,12 +290,26 @@ class _Export(Shell):
             job.timer.dispose()
         if attempts and (outcome is not DELIVERED or self._complaints.failing):
             self._say(outcome, job.items)
+        if attempts and self._aimd is not None:
+            after += self._learn(self._aimd, outcome, delivery.seconds)
         self._finish(job, outcome)
         try:
             if not self.disposed:
                 self.observer.on_next(delivery)
         finally:  # whatever the observer makes of this one, the others go on
             after += self._free(entry)
+
+    def _learn(self, aimd: Aimd, outcome: Outcome, seconds: float) -> list[Entry[_Job]]:
+        """Move the limit by what the destination's answer says about its load."""
+        before = aimd.limit
+        full = self._slots.running >= before
+        after = aimd.heard(
+            _HEARD.get(outcome.kind, Heard.NEITHER), seconds, now=self.turn.seconds(), full=full
+        )
+        if after == before:
+            return []
+        self.book.limits["max_concurrent"] = after
+        return self._slots.set_limit(after)
 
     def _say(self, outcome: Outcome, items: int) -> None:
         """Tell who runs this that a destination is down or refuses, and when it is back."""

@@ -46,6 +46,10 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
         {"may": {"drop"}},
     ),
     "export": (lambda exporter: ops.export(exporter), {"exports": True}),
+    "export adaptive": (
+        lambda exporter: ops.export(exporter, max_concurrent=ops.adaptive_concurrency()),
+        {"exports": True},
+    ),
     "filter_records": (
         lambda: ops.filter_records(lambda record: record.body != 3),
         {"may": {"filter"}},
@@ -104,7 +108,10 @@ def test_no_operator_is_left_out() -> None:
         for name in ops.__all__
         if name[0].islower() and not hasattr(getattr(ops, name), "is_selector")
     }
-    no_telemetry = {"execute"}  # its elements are operations: tests/flows/test_operator.py
+    no_telemetry = {
+        "adaptive_concurrency",  # a limit of `export`: tests/operators/test_adaptive.py
+        "execute",  # its elements are operations: tests/flows/test_operator.py
+    }
     assert {case.split()[0] for case in CASES} == public - no_telemetry
 
 
