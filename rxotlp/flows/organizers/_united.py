@@ -258,7 +258,7 @@ class _Merge:
             return
         source = made[winner]
         whole.ClearField(name)
-        if field.label == field.LABEL_REPEATED:
+        if field.is_repeated:
             getattr(whole, name).MergeFrom(getattr(source, name))
         elif field.has_presence and not source.HasField(name):
             return
@@ -299,7 +299,7 @@ class _Merge:
 
 
 def _value(message: Any, name: str, field: Any) -> Any:
-    if field.label == field.LABEL_REPEATED:
+    if field.is_repeated:
         values = getattr(message, name)
         return list(map(_bytes, values)) if field.message_type is not None else list(values)
     if field.has_presence and not message.HasField(name):

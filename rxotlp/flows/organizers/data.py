@@ -154,14 +154,16 @@ class DataFlowOrganizer:
         """
         if self._is_plain():
             return chain(
-                lambda data: _finished(self._run(data, parallel, None)),
+                lambda data: _stands_for(
+                    data, _finished(self._run(data.detached(), parallel, None))
+                ),
                 on_error=on_error,
                 name=name,
                 scheduler=self.scheduler,
             )
 
         async def process(data: TelemetryData) -> TelemetryData | None:
-            return await self._run(data, parallel, None)
+            return _stands_for(data, await self._run(data.detached(), parallel, None))
 
         return chain(process, on_error=on_error, name=name, scheduler=self.scheduler)
 
@@ -200,7 +202,7 @@ class DataFlowOrganizer:
             logger.log_data_flow_start(data, context, time=begun)
         try:
             made = await self._processed(data, parallel, context, loggers)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             for logger in loggers:
                 logger.log_data_flow_error(error, context, time=self.scheduler.timestamp_ns())
             raise
@@ -346,6 +348,22 @@ def _processor(given: Any) -> DataProcessor:
         )
     named = getattr(given, "name", "") or getattr(given, "__name__", type(given).__name__)
     return DataProcessor(process, str(named), bool(getattr(given, "parallel", False)))
+
+
+def _stands_for(data: TelemetryData, made: TelemetryData | None) -> TelemetryData | None:
+    """`made`, in the name of `data`.
+
+    Processors work on a copy: what they make on the way to a failure is nothing to the sender,
+    whose element is rejected as a whole.
+    """
+    if made is None:
+        return None
+    if made.signal is not data.signal:
+        return data.derive(made.message, metadata=made.metadata)
+    payload = made.to_bytes()
+    if payload == data.to_bytes() and made.metadata == data.metadata:
+        return data
+    return data.derive(payload, metadata=made.metadata)
 
 
 def _finished(work: Coroutine[Any, Any, TelemetryData | None]) -> TelemetryData | None:
