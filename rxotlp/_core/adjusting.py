@@ -9,9 +9,10 @@ One sample of measurements after the other, and for each what it is time to do:
 
 The first measurement that is over its threshold is the one that counts, and it acts when it
 has been over for two samples in a row, then after two more: a step's effect must be seen
-before the next. The way back is by the same steps, after three samples in a row at or below
-a lower threshold, and never while anything is over its own: raising concurrency because CPU
-is idle would make a full memory fuller.
+before the next. The way back is a step at a time too, after three samples in a row at or
+below a lower threshold, and not while CPU or memory is over its own: raising concurrency
+because CPU is idle would make a full memory fuller. Latency that is over keeps nothing from
+going back, for too little concurrency may be why.
 
 Larger batches are fewer requests and so less overhead, but what fills a batch is held: alone
 they make memory worse. That is why `refuse` exists, and why it does not wait for two samples.
@@ -216,19 +217,17 @@ class Adjuster:
 
         Returns:
             What it was time to do, done already to the limits here: at most one thing
-            against too much, or steps of the way back; and whether to refuse or admit.
+            against too much, steps of the way back, and whether to refuse or admit.
         """
         made = self._door(metrics)
         limits = self._limits(metrics)
         over = [name for name, (value, _, high) in limits.items() if value > high]
+        full = over[:1] if over[:1] != ["latency"] else []
         for name, (value, low, _) in limits.items():
             self._count(f"{name} over", name in over)
-            self._count(f"{name} calm", not over and value <= low)
-        if over:
-            name = over[0]
-            if self._rows[f"{name} over"] >= self.settings.to_act:
-                made += self._act(name, metrics, limits[name])
-            return made
+            self._count(f"{name} calm", not full and value <= low)
+        if over and self._rows[f"{over[0]} over"] >= self.settings.to_act:
+            made += self._act(over[0], metrics, limits[over[0]])
         for name, (value, low, _) in limits.items():
             if self._rows[f"{name} calm"] >= self.settings.to_relax:
                 made += self._relax(name, metrics, value, low)

@@ -12,7 +12,7 @@ from html import escape
 __all__ = ["Panel", "chart"]
 
 Point = tuple[float, float]
-WIDTH, HEIGHT, LEFT, RIGHT, GAP = 860, 130, 70, 20, 34
+WIDTH, HEIGHT, LEFT, RIGHT, GAP = 860, 130, 70, 50, 34
 COLOURS = ("#1f6fb4", "#d1602c", "#3a923a", "#8d57b0", "#7a7a7a")
 
 
@@ -90,9 +90,10 @@ def _panel(panel: Panel, top: int, x: Callable[[float], float], ends: Point) -> 
         _text(left - 6, top + HEIGHT, "0", "end"),
         _text(left + 4, top - 5, panel.title, "start"),
     ]
-    for rule in panel.rules:
+    for number, rule in enumerate(panel.rules):  # left and right, for they may be close
         out.append(_line((left, y(rule)), (right, y(rule)), "#c03030", dash="6 4"))
-        out.append(_text(left - 6, y(rule) + 4, f"{rule:g}", "end"))
+        label, anchor = (right + 6, "start") if number % 2 else (left - 6, "end")
+        out.append(_text(label, y(rule) + 4, f"{rule:g}", anchor))
     for number, (name, line) in enumerate(panel.lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         points: list[Point] = []

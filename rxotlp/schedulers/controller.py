@@ -64,6 +64,10 @@ class AdjustmentController:
     ) -> None:
         if settings is not None and not isinstance(settings, AdjustmentSettings):
             raise TypeError(f"AdjustmentController({settings!r}): expected AdjustmentSettings")
+        if not isinstance(classes, Mapping):
+            raise TypeError(
+                f"AdjustmentController(classes={classes!r}): expected names and PriorityClasses"
+            )
         for name, one in classes.items():
             if not isinstance(one, PriorityClass):
                 raise TypeError(

@@ -26,6 +26,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 
 from rxotlp._core.adjusting import AdjustmentSettings, Decision, Metrics, PriorityClass
+from rxotlp.errors import PipelineError
 from rxotlp.schedulers.base import SerialScheduler
 from rxotlp.schedulers.controller import AdjustmentController, Door
 from rxotlp.schedulers.default import default_scheduler
@@ -82,6 +83,8 @@ class DynamicScheduler:
                 f"DynamicScheduler(scheduler={scheduler!r}): expected a scheduler of "
                 "rxotlp.schedulers"
             )
+        if monitor is not None and not callable(getattr(monitor, "get_current_metrics", None)):
+            raise TypeError(f"DynamicScheduler(monitor={monitor!r}): expected a PerformanceMonitor")
         self.controller = AdjustmentController(settings, classes=classes)
         self._own = base is None
         self.base = TaskScheduler() if base is None else base
@@ -113,6 +116,7 @@ class DynamicScheduler:
 
         Raises:
             ValueError: the interval is out of its range.
+            PipelineError: it is closed.
 
         A monitor that raises is reported by the scheduler, and asked again next time.
         """
@@ -121,6 +125,8 @@ class DynamicScheduler:
                 f"start_dynamic_adjustment({interval!r}): expected seconds above 0; "
                 "without a pause nothing else would ever run"
             )
+        if self._timer.is_disposed:
+            raise PipelineError("start_dynamic_adjustment() after close(): nobody would hear of it")
         scheduler = default_scheduler() if self._scheduler is None else self._scheduler
         timer = scheduler.schedule_periodic(float(interval), self._adjust)
         self._timer.disposable = timer

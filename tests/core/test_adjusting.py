@@ -75,7 +75,7 @@ def test_three_calm_samples_go_a_step_back(sample: tuple[float, float, float], b
     assert set(adjuster.boosts.values()) == {0.0}
 
 
-def test_nothing_is_restored_between_the_thresholds_or_while_anything_is_over() -> None:
+def test_nothing_is_restored_between_the_thresholds_or_while_cpu_or_memory_is_over() -> None:
     """More concurrency because CPU is idle would make a full memory fuller."""
     adjuster = Adjuster(AdjustmentSettings())
     feed(adjuster, [BUSY] * 2)
@@ -83,6 +83,15 @@ def test_nothing_is_restored_between_the_thresholds_or_while_anything_is_over() 
     assert adjuster.concurrency == 4
     feed(adjuster, [(0.1, 0.92, None)] * 9)
     assert adjuster.concurrency == 4
+
+
+def test_latency_that_is_over_keeps_nothing_from_going_back() -> None:
+    """A backend that always takes longer would turn one peak of CPU into a permanent loss."""
+    adjuster = Adjuster(AdjustmentSettings())
+    feed(adjuster, [BUSY] * 2)
+    assert adjuster.concurrency == 4
+    feed(adjuster, [(0.1, 0.1, 9.0)] * 12)
+    assert adjuster.concurrency == 8
 
 
 def test_a_class_that_misses_its_target_gains_by_how_far_and_no_other_does() -> None:
@@ -127,7 +136,7 @@ def test_no_series_leads_out_of_the_bounds(
     adjuster = Adjuster(settings, CLASSES)
     known: dict[str, Any] = {"concurrency": 8, "batch_size": 8192, "priorities": adjuster.boosts}
     for made in feed(adjuster, samples):
-        against = [one for one in made if one.action.startswith(("reduce", "incr", "opt"))]
+        against = [one for one in made if one.action.startswith(("reduce", "increase"))]
         back = [one for one in made if one.action.startswith("restore")]
         assert len(against) <= 1
         assert not (against and back)

@@ -13,7 +13,7 @@ from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Outcome
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
-from rxotlp.errors import RefusedError
+from rxotlp.errors import PipelineError, RefusedError
 from rxotlp.schedulers import (
     AdjustmentController,
     AdjustmentSettings,
@@ -274,6 +274,8 @@ def test_closing_opens_every_door_and_completes_the_streams(clock: VirtualSchedu
     dynamic.close()
     dynamic.close()
     admission.reserve(1)
+    with pytest.raises(PipelineError, match=r"after close\(\)"):
+        dynamic.start_dynamic_adjustment()
     assert sorted(ended) == ["batch_size", "concurrency", "decisions", "measurements"]
 
 
@@ -388,6 +390,16 @@ def test_threads_that_adjust_at_once_publish_one_order() -> None:
             lambda: AdjustmentController(classes={"a": 3}),  # type: ignore[dict-item]
             TypeError,
             "expected a PriorityClass",
+        ),
+        (
+            lambda: AdjustmentController(classes=["a"]),  # type: ignore[arg-type]
+            TypeError,
+            "expected names",
+        ),
+        (
+            lambda: DynamicScheduler(monitor=3),  # type: ignore[arg-type]
+            TypeError,
+            "expected a PerformanceMonitor",
         ),
         (lambda: AdjustmentController().guard(3), TypeError, "expected an admission"),  # type: ignore[arg-type]
         (lambda: AdjustmentController().priority("no"), ValueError, "expected one of"),
