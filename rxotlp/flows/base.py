@@ -17,7 +17,7 @@ from rxotlp.flows._operator import Results, as_operator
 from rxotlp.flows._telemetry import Telemetry
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.events import ControlEvent, EventKind, Events
-from rxotlp.flows.loggers import Attached, attached
+from rxotlp.flows.loggers import Attached, ControlDecision, ControlFlowLogger, attached
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.state import ControlState, Statistics
@@ -135,6 +135,18 @@ class Runner:
             if logger.enabled:
                 now = self.state.scheduler.timestamp_ns()
                 logger.observe(kind, operation, context, now, result, error)
+
+    def _decided(self, decision: ControlDecision, context: ExecutionContext) -> None:
+        for logger in self._loggers:
+            if logger.enabled and isinstance(logger, ControlFlowLogger):
+                now = self.scheduler.timestamp_ns()
+                logger.log_control_decision(decision, context, time=now)
+
+    def _went(self, start: str, end: str, context: ExecutionContext) -> None:
+        for logger in self._loggers:
+            if logger.enabled and isinstance(logger, ControlFlowLogger):
+                now = self.scheduler.timestamp_ns()
+                logger.log_control_flow_transition(start, end, context, time=now)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.scheduler!r}>"

@@ -15,7 +15,7 @@ from rxotlp.flows.base import Flow
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.control import AsyncControlFlow, SyncControlFlow
 from rxotlp.flows.events import EventKind
-from rxotlp.flows.loggers import Attached
+from rxotlp.flows.loggers import Attached, ControlDecision
 from rxotlp.flows.operations import ComplexTrace, Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.routing import FlowRouter, FlowType
@@ -64,33 +64,23 @@ class HybridControlFlow(Flow):
         *,
         context: ExecutionContext | None = None,
     ) -> Handle:
-        match self._route(operation):
-            case FlowType.SYNC:
-                return self._sync.begin(operation, done, context=context)
-            case FlowType.ASYNC:
-                return self._async.begin(operation, done, context=context)
-        whole = self._opened(operation, context)
-        parts = _Parts(self, whole, done)
-        try:
-            critical = drive(self._critical(whole), self.state)
-        except Exception as error:
-            parts.end_with(None, error)
-        else:
-            parts.begin(critical)
-        return parts
+        flow, context = self._route(operation, context)
+        return self._begin(flow, operation, done, context)
 
     def execute(
         self, operation: Operation, *, context: ExecutionContext | None = None
     ) -> ExecutionResult:
-        flow = self._route(operation)
+        flow, context = self._route(operation, context)
         if flow is FlowType.SYNC:
             return self._sync.execute(operation, context=context)
-        return super().execute(operation, context=context)
+        self._check_may_wait("execute", "await flow.aexecute(operation)")
+        return self._wait(self._begin(flow, operation, None, context))
 
     async def aexecute(
         self, operation: Operation, *, context: ExecutionContext | None = None
     ) -> ExecutionResult:
-        match self._route(operation):
+        flow, context = self._route(operation, context)
+        match flow:
             case FlowType.SYNC:
                 return await self._sync.aexecute(operation, context=context)
             case FlowType.ASYNC:
@@ -107,8 +97,29 @@ class HybridControlFlow(Flow):
 
     # -- parts -----------------------------------------------------------------------------
 
-    def _route(self, operation: Operation) -> FlowType:
+    def _begin(
+        self, flow: FlowType, operation: Operation, done: Done | None, context: ExecutionContext
+    ) -> Handle:
+        match flow:
+            case FlowType.SYNC:
+                return self._sync.begin(operation, done, context=context)
+            case FlowType.ASYNC:
+                return self._async.begin(operation, done, context=context)
+        whole = self._opened(operation, context)
+        parts = _Parts(self, whole, done)
+        try:
+            critical = drive(self._critical(whole), self.state)
+        except Exception as error:
+            parts.end_with(None, error)
+        else:
+            parts.begin(critical)
+        return parts
+
+    def _route(
+        self, operation: Operation, given: ExecutionContext | None
+    ) -> tuple[FlowType, ExecutionContext]:
         self._check(operation)
+        context = self._context(given)
         flow = self.router.route_operation(operation)
         if flow is FlowType.HYBRID and not isinstance(operation, ComplexTrace):
             raise UnsupportedOperation(
@@ -116,13 +127,16 @@ class HybridControlFlow(Flow):
                 "which of its parts are critical",
                 operation=operation,
             )
-        return flow
+        if self._loggers:
+            decision = ControlDecision(operation.label, flow.name, flow.value, "router")
+            self._decided(decision, context)
+        return flow, context
 
     def _opened(
-        self, operation: Operation, context: ExecutionContext | None
+        self, operation: Operation, context: ExecutionContext
     ) -> "tuple[ComplexTrace, ExecutionContext]":
         assert isinstance(operation, ComplexTrace)
-        inside = self._context(context).next()
+        inside = context.next()
         self._observe(EventKind.STARTED, operation, inside, None, None)
         return operation, inside
 

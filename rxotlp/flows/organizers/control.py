@@ -15,7 +15,7 @@ from rxotlp.flows._interpreter import Machine, take_apart
 from rxotlp.flows._operator import Results, as_operator
 from rxotlp.flows.base import Runner
 from rxotlp.flows.context import ExecutionContext
-from rxotlp.flows.loggers import Attached, ControlDecision, ControlFlowLogger
+from rxotlp.flows.loggers import Attached, ControlDecision
 from rxotlp.flows.organizers._mermaid import flowchart
 from rxotlp.flows.organizers.nodes import ConditionalNode, LoopNode, Node, OperationNode
 from rxotlp.flows.organizers.state import ExecutionState
@@ -167,20 +167,6 @@ class ControlFlowOrganizer(Runner):
                         f"{node.id}: an edge leads to {end!r}, which is no node", operation=node
                     )
         return first
-
-    # -- for those who look on -----------------------------------------------------------------
-
-    def _decided(self, decision: ControlDecision, context: ExecutionContext) -> None:
-        for logger in self._loggers:
-            if logger.enabled and isinstance(logger, ControlFlowLogger):
-                now = self.scheduler.timestamp_ns()
-                logger.log_control_decision(decision, context, time=now)
-
-    def _went(self, start: str, end: str, context: ExecutionContext) -> None:
-        for logger in self._loggers:
-            if logger.enabled and isinstance(logger, ControlFlowLogger):
-                now = self.scheduler.timestamp_ns()
-                logger.log_control_flow_transition(start, end, context, time=now)
 
 
 class _Run:

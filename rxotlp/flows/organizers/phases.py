@@ -16,7 +16,7 @@ from rxotlp.flows._operator import Results, as_operator
 from rxotlp.flows.base import Runner
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.execution import ParallelExecutionFlow
-from rxotlp.flows.loggers import Attached, ControlDecision, ControlFlowLogger
+from rxotlp.flows.loggers import Attached, ControlDecision
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.organizers._mermaid import flowchart
 from rxotlp.flows.organizers._phases import AllPhases, Phases
@@ -219,12 +219,7 @@ class ExecutionFlowOrganizer(Runner):
         return sorter
 
     def _told(self, start: str | None, end: str, skipped: str, context: ExecutionContext) -> None:
-        for logger in self._loggers:
-            if not logger.enabled or not isinstance(logger, ControlFlowLogger):
-                continue
-            now = self.scheduler.timestamp_ns()
-            if skipped:
-                decision = ControlDecision(end, "skipped", None, skipped)
-                logger.log_control_decision(decision, context, time=now)
-            elif start is not None:
-                logger.log_control_flow_transition(start, end, context, time=now)
+        if skipped:
+            self._decided(ControlDecision(end, "skipped", None, skipped), context)
+        elif start is not None:
+            self._went(start, end, context)
