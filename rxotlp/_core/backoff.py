@@ -48,7 +48,7 @@ class Backoff:
             if delay >= self.most:
                 break
         spread = 1.0 - self.jitter + 2.0 * self.jitter * self._dice()
-        return min(delay, self.most) * spread
+        return min(delay, self.most / (1.0 + self.jitter)) * spread
 
 
 class RetryBudget:

@@ -1,6 +1,8 @@
 """`ScheduledTask`: something to run, when and how often, and what came of it."""
 
 import asyncio
+import contextlib
+import logging
 import threading
 from collections.abc import Callable, Generator
 from contextvars import copy_context
@@ -10,6 +12,8 @@ from typing import Any
 from rxotlp.errors import OtlpError
 
 __all__ = ["Attempt", "ScheduledTask", "TaskCancelled"]
+
+logger = logging.getLogger("rxotlp")
 
 _PENDING, _RUNNING, _DONE, _FAILED, _CANCELLED = (
     "pending",
@@ -143,7 +147,11 @@ class ScheduledTask:
                 if not future.done():
                     future.set_result(None)
 
-            self.when_done(lambda: loop.call_soon_threadsafe(tell))
+            def call() -> None:
+                with contextlib.suppress(RuntimeError):  # a closed loop: nobody waits there
+                    loop.call_soon_threadsafe(tell)
+
+            self.when_done(call)
             await future
         return self.result()
 
@@ -184,9 +192,13 @@ class ScheduledTask:
         waiters = self._waiters
         while waiters:
             try:
-                waiters.pop()()
+                waiter = waiters.pop()
             except IndexError:  # another thread told it
                 return
+            try:
+                waiter()
+            except Exception:  # its fault is not the worker's
+                logger.exception("who waited for %r raised", self)
 
     def __repr__(self) -> str:
         tries = f", {self.retry_count} retries" if self.retry_count else ""

@@ -19,7 +19,7 @@ from rxotlp._core.bracket import local
 from rxotlp.schedulers import forks
 from rxotlp.schedulers.periodic import Periodic
 from rxotlp.schedulers.scheduled_task import ScheduledTask
-from rxotlp.schedulers.timers import Item, Timers
+from rxotlp.schedulers.timers import NEVER, Item, Timers
 
 if TYPE_CHECKING:
     from rxotlp.schedulers.task import TaskScheduler
@@ -66,8 +66,8 @@ class Strand(PeriodicScheduler):
         """Run `action(scheduler, state)` as soon as a worker is free; never inside this call."""
         item = Item(action, state)
         with self._lock:
+            self._ask(0)  # first, as it may refuse
             self._queue.append(item)
-            self._ask(0)
         return item
 
     def schedule_relative(
@@ -117,8 +117,8 @@ class Strand(PeriodicScheduler):
     def _arm(self, due: int, action: Any, state: Any) -> Item:
         item = Item(action, state, due=due)
         with self._lock:
-            self._timers.add(item)
             self._ask(due)
+            self._timers.add(item)
         return item
 
     def _ask(self, due: int) -> None:
@@ -127,7 +127,7 @@ class Strand(PeriodicScheduler):
             return  # it looks again before it ends
         when = self._began + due / 1e9
         task = self._task
-        if task is not None:
+        if task is not None and not task.done:  # else it was shut down
             if task.scheduled_time <= when:
                 return
             task.cancel()
@@ -140,14 +140,15 @@ class Strand(PeriodicScheduler):
             name=f"at({self.priority:g})",
             cancel=self._tasks._cancel,
         )
-        self._task = made
         self._tasks.add(made, now)
+        self._task = made
 
     def _run(self) -> None:
         with self._lock:
+            task = self._task
+            if self._busy or task is None or task.state == "pending":
+                return  # one that was taken before it could be cancelled; another comes
             self._task = None
-            if self._busy:  # one that was taken before it could be cancelled
-                return
             self._busy = True
         spent = 0
         top, local.top = local.top, None  # no action is part of what this thread emits
@@ -169,10 +170,10 @@ class Strand(PeriodicScheduler):
             local.top = top
             with self._lock:
                 self._busy = False
-                due = self._timers.next_due
-                if self._queue:
-                    self._ask(0)
-                elif due < 1 << 63:
+                # Also what was armed since the last look, while nobody had to ask.
+                self._queue.extend(self._timers.take_due(self._clock()))
+                due = 0 if self._queue else self._timers.next_due
+                if due < NEVER:
                     self._ask(due)
 
     def _after_fork(self) -> None:

@@ -230,6 +230,8 @@ class TaskScheduler:
 
     def _take(self, now: float) -> ScheduledTask | None:
         task = self._queue.take(now)
+        while task is not None and task.done:  # cancelled while it was to be tried again
+            task = self._queue.take(now)
         if task is not None:
             task.state = "running"
             self._lateness.append(now - task.scheduled_time)
@@ -239,8 +241,9 @@ class TaskScheduler:
         if task.done:  # cancelled while it ran
             return
         if error is None:
-            self._done += 1
-            self._budget.succeeded()
+            with self._workers.lock:
+                self._done += 1
+                self._budget.succeeded()
             task.succeed(result)
         elif isinstance(error, Exception):
             self._raised(task, error)
@@ -251,7 +254,10 @@ class TaskScheduler:
 
     def _raised(self, task: ScheduledTask, error: Exception) -> None:
         workers = self._workers
-        text = f"{type(error).__name__}: {error}"
+        try:
+            text = f"{type(error).__name__}: {error}"
+        except Exception:  # what it says is the task's code too, and ends no worker
+            text = type(error).__name__
         task.history.append(Attempt(workers.now(), text))
         with workers.lock:
             again = (
@@ -299,6 +305,7 @@ class TaskScheduler:
 
     def _after_fork(self) -> None:
         """In a forked child: the parent does what waits; workers start when they are needed."""
+        self._queue.take_all()  # or cancelling one of the parent's would count here
         self._queue = TaskQueue(ageing=self.config.ageing)
         self._workers = self._workers.renewed()
         self._workers.connect(self._take, self._queue.next_due, self._ended)

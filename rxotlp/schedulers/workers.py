@@ -21,6 +21,7 @@ from typing import Any
 from reactivex import abc
 from reactivex.disposable import Disposable
 
+from rxotlp.errors import PipelineError
 from rxotlp.schedulers.base import SerialScheduler
 from rxotlp.schedulers.loop_thread import LoopThread
 from rxotlp.schedulers.scheduled_task import ScheduledTask
@@ -98,18 +99,26 @@ class ThreadWorkers(WorkerPool):
         return time.monotonic()
 
     def look(self, due: float, now: float) -> None:
+        if self._alarm is not None and now < due < self._alarm:
+            self._work.notify_all()  # the sleeper has to sleep less, and is among them
+        else:
+            self._call_one()
+
+    def _call_one(self) -> None:
+        """Under the lock: there is something to take, or to sleep for.
+
+        Who is called still counts as idle until he has the lock, so a call may reach nobody
+        else. It is not lost: whoever takes a task calls the next one if more is left.
+        """
         if self._idle:
-            if self._alarm is not None and now < due < self._alarm:
-                self._work.notify_all()  # the sleeper has to sleep less, and is among them
-            else:
-                self._work.notify()
+            self._work.notify()
         elif len(self._threads) < self.max_workers and not self.closed:
             self._hire()
 
     def _hire(self) -> None:
         thread = threading.Thread(target=self._serve, name="rxotlp-task", daemon=True)
+        thread.start()  # it waits for the lock; one that cannot start is not counted
         self._threads.add(thread)
-        thread.start()
 
     def resize(self, max_workers: int) -> None:
         with self.lock:
@@ -131,8 +140,8 @@ class ThreadWorkers(WorkerPool):
                     self._work.notify_all()
                     return
                 self.running += 1
-                if self._idle and self._next_due() is not None:
-                    self._work.notify()  # somebody must look after what is left
+                if self._next_due() is not None:
+                    self._call_one()  # somebody must look after what is left
             ran = 1
             try:
                 result = task.context.run(task.task)
@@ -178,6 +187,8 @@ class ThreadWorkers(WorkerPool):
         start = asyncio.run_coroutine_threadsafe
         future = task.context.run(start, coroutine, self._loops.loop)
         task.running = future.cancel
+        if task.done:  # cancelled just before there was anything to cancel
+            future.cancel()
         return future.result()
 
     def close(self, timeout: float, *, drain: bool) -> None:
@@ -185,7 +196,8 @@ class ThreadWorkers(WorkerPool):
             self.draining = True
             self.closed = self.closed or not drain
             self._work.notify_all()
-            self._work.wait_for(lambda: not self._threads, timeout)
+            me = {threading.current_thread()}  # a task may close, and not wait for itself
+            self._work.wait_for(lambda: self._threads <= me, timeout)
             self.closed = True
             self._work.notify_all()
             loops, self._loops = self._loops, None
@@ -212,7 +224,11 @@ class TurnWorkers(WorkerPool):
     def look(self, due: float, now: float) -> None:
         if not self._posted:
             self._posted = True
-            self._scheduler.post(self._pump)
+            try:
+                self._scheduler.post(self._pump)
+            except PipelineError:
+                self._posted = False  # or the next one would be told nothing
+                raise
 
     def resize(self, max_workers: int) -> None:
         with self.lock:
@@ -268,6 +284,8 @@ class TurnWorkers(WorkerPool):
         if type(result) is CoroutineType:
             start = self._scheduler.run_coroutine
             task.running = task.context.run(start, result, done).dispose
+            if task.done:  # cancelled just before there was anything to cancel
+                task.running()
         else:
             self._ended(task, result, None)
 

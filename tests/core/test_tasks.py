@@ -87,8 +87,8 @@ def test_a_priority_that_is_none_is_refused(priority: Any) -> None:
 def test_delays_grow_to_their_limit_and_stay_within_their_jitter(dice: float, retry: int) -> None:
     """Too short a delay is an attack, too long a one is an outage."""
     backoff = Backoff(lambda: dice, first=5.0, factor=1.5, most=30.0, jitter=0.2)
-    centre = min(30.0, 5.0 * 1.5 ** (retry - 1))
-    assert 0.8 * centre - 1e-9 <= backoff.delay(retry) <= 1.2 * centre + 1e-9
+    centre = min(30.0 / 1.2, 5.0 * 1.5 ** (retry - 1))
+    assert 0.8 * centre - 1e-9 <= backoff.delay(retry) <= min(1.2 * centre, 30.0) + 1e-9
 
 
 def test_retries_are_a_share_of_successes() -> None:

@@ -1,0 +1,194 @@
+"""What threads and bad moments may do to a `TaskScheduler`: nothing is lost, no worker dies."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from reactivex import abc
+
+from rxotlp.errors import PipelineError
+from rxotlp.schedulers import SchedulerConfig, TaskCancelled, TaskScheduler, VirtualScheduler
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def clock() -> Iterator[VirtualScheduler]:
+    with VirtualScheduler() as virtual:
+        yield virtual
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01])
+def test_a_second_task_does_not_wait_for_the_first_one_to_end(delay: float) -> None:
+    """One idle worker was called twice: both calls reached it, and the second task nobody."""
+    for _ in range(20):
+        go, ran = threading.Event(), threading.Event()
+        with TaskScheduler(max_workers=3) as tasks:
+            tasks.schedule_task(lambda: None).result(PATIENCE)  # its worker is idle now
+            blocks = tasks.schedule_task(lambda go=go: go.wait(PATIENCE))  # type: ignore[misc]
+            tasks.schedule_task(ran.set, delay=delay)
+            assert ran.wait(PATIENCE / 3)
+            assert not blocks.done
+            go.set()
+
+
+def test_who_waited_in_a_loop_that_is_closed_ends_no_worker() -> None:
+    """A program gives up waiting and ends its loop; the scheduler's other tasks still run."""
+    go = threading.Event()
+    with TaskScheduler(max_workers=1) as tasks:
+        slow = tasks.schedule_task(lambda: go.wait(PATIENCE))
+
+        async def impatient() -> None:
+            await asyncio.wait_for(slow, 0.01)
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(impatient())
+        go.set()
+        assert tasks.schedule_task(lambda: 7).result(PATIENCE) == 7
+
+
+def test_a_waiter_that_raises_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the next waiter hears all the same."""
+    heard = threading.Event()
+
+    def fails() -> None:
+        raise LookupError("mine")
+
+    go = threading.Event()
+    with TaskScheduler(max_workers=1) as tasks:
+        task = tasks.schedule_task(lambda: go.wait(PATIENCE))
+        task.when_done(heard.set)
+        task.when_done(fails)
+        go.set()
+        assert heard.wait(PATIENCE)
+        assert tasks.schedule_task(lambda: 7).result(PATIENCE) == 7
+    assert "LookupError: mine" in caplog.text
+
+
+def test_an_error_that_cannot_say_what_it_is_ends_no_worker() -> None:
+    """Its `__str__` is the task's code too."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    def fails() -> None:
+        raise Mute
+
+    with TaskScheduler(max_workers=1) as tasks:
+        failing = tasks.schedule_task(fails)
+        with pytest.raises(Mute):
+            failing.result(PATIENCE)
+        assert failing.history[0].error == "Mute"
+        assert tasks.schedule_task(lambda: 7).result(PATIENCE) == 7
+
+
+def test_a_task_that_shuts_down_does_not_wait_for_itself() -> None:
+    """It would wait for the whole timeout."""
+    tasks = TaskScheduler(max_workers=2)
+    ends = tasks.schedule_task(lambda: tasks.shutdown(timeout=PATIENCE))
+    assert list(ends.result(PATIENCE / 2)) == []
+
+
+def test_what_is_cancelled_as_it_fails_is_not_tried_again(clock: VirtualScheduler) -> None:
+    """The handle says cancelled, so it must not run."""
+    runs = []
+    tasks = TaskScheduler(SchedulerConfig(max_workers=1, max_retries=3), on=clock)
+
+    def fails() -> None:
+        runs.append(1)
+        raise OSError
+
+    task = tasks.schedule_task(fails)
+    clock.advance_by(0)
+    task.give_up("cancelled after the scheduler had looked, before it queued it again")
+    clock.advance_by(60)
+    assert runs == [1]
+    with pytest.raises(TaskCancelled):
+        task.result(0)
+
+
+# -- strands -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("others", [0, 62, 63, 64, 127])
+def test_a_timer_that_a_strands_last_action_arms_rings(
+    clock: VirtualScheduler, others: int
+) -> None:
+    """It ends after 64 actions, whether or not it has looked at what the last one armed."""
+    rang = []
+    strand = TaskScheduler(max_workers=1, on=clock).at(1)
+
+    def arm(scheduler: abc.SchedulerBase, _state: Any) -> None:
+        scheduler.schedule_relative(1.0, lambda *_: rang.append("ring"))
+
+    for _ in range(others):
+        strand.schedule(lambda *_: None)
+    strand.schedule(arm)
+    clock.advance_by(2)
+    assert rang == ["ring"]
+
+
+def test_timers_armed_by_many_threads_all_ring() -> None:
+    """A strand that is about to end must see what is armed in that moment."""
+    count, each = 4, 400
+    rang: list[int] = []
+    all_rang = threading.Event()
+
+    def ring(*_: Any) -> None:
+        rang.append(1)
+        if len(rang) == count * each:
+            all_rang.set()
+
+    with TaskScheduler(max_workers=3) as tasks:
+        strand = tasks.at(1)
+
+        def arm() -> None:
+            for number in range(each):
+                strand.schedule_relative(0.001 * (number % 3), ring)
+
+        threads = [threading.Thread(target=arm) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all_rang.wait(PATIENCE)
+
+
+def test_a_strand_has_one_task_also_after_one_came_too_late_to_be_cancelled() -> None:
+    """Else each such moment left one more task, which asked for another for ever."""
+    with VirtualScheduler() as clock:
+        tasks = TaskScheduler(max_workers=2, on=clock)
+        strand = tasks.at(1)
+        strand.schedule_relative(5.0, lambda *_: None)
+        late = strand._task
+        assert late is not None
+        strand.schedule_relative(1.0, lambda *_: None)  # cancels it for a sooner one
+        late.task()  # as a worker does that took it just before
+        assert tasks.statistics().queued == 1
+        clock.advance_by(3.0)
+        assert tasks.statistics().queued == 1
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda strand: strand.schedule(lambda *_: None),
+        lambda strand: strand.schedule_relative(1.0, lambda *_: None),
+    ],
+)
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_strand_refuses_whatever_comes_after_the_end(
+    ask: Callable[[Any], object], waits: bool
+) -> None:
+    """What is taken and never run would be lost without a word."""
+    tasks = TaskScheduler(max_workers=1)
+    strand = tasks.at(1)
+    if waits:
+        strand.schedule_relative(60.0, lambda *_: None)
+    tasks.shutdown()
+    for _ in range(2):
+        with pytest.raises(PipelineError, match="after shutdown"):
+            ask(strand)
