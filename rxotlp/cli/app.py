@@ -12,6 +12,7 @@ from rxotlp.cli.graph import graph
 from rxotlp.cli.inspect import inspect
 from rxotlp.cli.operators import operators
 from rxotlp.cli.run import run
+from rxotlp.cli.send import send
 
 __all__ = ["app"]
 
@@ -21,5 +22,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reactive stream processing for OpenTelemetry data.",
 )
-for command in (run, demo, generate, convert, inspect, graph, operators):
+for command in (run, demo, generate, send, convert, inspect, graph, operators):
     app.command()(command)

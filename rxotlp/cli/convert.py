@@ -19,8 +19,8 @@ from typing import IO, Annotated
 import typer
 
 from rxotlp.cli.status import Status, exit_with, say
-from rxotlp.errors import DecodeError, OtlpError, PipelineError, UsageError
-from rxotlp.sources.file_reader import FileReader
+from rxotlp.errors import DecodeError, OtlpError, UsageError
+from rxotlp.sources.file_reader import FileReader, UnknownSignal
 from rxotlp.wire.framing import sized
 from rxotlp.wire.signals import Signal
 
@@ -110,10 +110,8 @@ def convert(
     except OSError as error:
         say(f"{error.filename or target}: {error.strerror or error}")
         raise typer.Exit(Status.FAILED) from None
-    except PipelineError as error:  # what IN is was not told; there it is an argument's name
-        raise exit_with(
-            Status.USAGE, UsageError(str(error).replace("expected signal=", "expected --signal"))
-        ) from None
+    except UnknownSignal as error:
+        raise exit_with(Status.USAGE, UsageError(f"{error.reason}; expected --signal")) from None
     except OtlpError as error:
         raise exit_with(Status.FAILED, error) from None
     if broken:

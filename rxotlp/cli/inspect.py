@@ -18,9 +18,9 @@ from rich.table import Table
 
 from rxotlp.cli.status import Status, exit_with, say
 from rxotlp.data import TelemetryData
-from rxotlp.errors import DecodeError, OtlpError, PipelineError, UsageError
+from rxotlp.errors import DecodeError, OtlpError, UsageError
 from rxotlp.exporters.text import clean
-from rxotlp.sources.file_reader import FileReader
+from rxotlp.sources.file_reader import FileReader, UnknownSignal
 from rxotlp.wire.signals import Signal
 
 __all__ = ["inspect"]
@@ -136,10 +136,8 @@ def inspect(
     found: dict[Signal, _Found] = {}
     try:
         broken = asyncio.run(_look(file, signal, found))
-    except PipelineError as error:  # what it is was not told; there it is an argument's name
-        raise exit_with(
-            Status.USAGE, UsageError(str(error).replace("expected signal=", "expected --signal"))
-        ) from None
+    except UnknownSignal as error:
+        raise exit_with(Status.USAGE, UsageError(f"{error.reason}; expected --signal")) from None
     except OSError as error:
         raise exit_with(Status.FAILED, OtlpError(f"{file}: {error.strerror or error}")) from None
     except OtlpError as error:

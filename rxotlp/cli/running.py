@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 from rxotlp.pipeline import Pipeline
@@ -13,13 +14,23 @@ __all__ = ["main"]
 logger = logging.getLogger("rxotlp")
 
 
-def main(pipeline: Pipeline, *, in_threads: bool, drain_timeout: float) -> None:
+WATCH_EVERY = 0.1  # seconds
+
+
+def main(
+    pipeline: Pipeline,
+    *,
+    in_threads: bool,
+    drain_timeout: float,
+    watch: Callable[[], bool] | None = None,
+) -> None:
     """Run a pipeline to its end or to a signal, drained and stopped when this returns.
 
     Args:
         pipeline: not started yet.
         in_threads: run it on a SyncScheduler beside the loop that waits here.
         drain_timeout: seconds.
+        watch: called now and then while it runs; stops it by returning True.
     """
     try:
         import uvloop
@@ -28,10 +39,15 @@ def main(pipeline: Pipeline, *, in_threads: bool, drain_timeout: float) -> None:
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_run(pipeline, in_threads, drain_timeout))
+        runner.run(_run(pipeline, in_threads, drain_timeout, watch))
 
 
-async def _run(pipeline: Pipeline, in_threads: bool, drain_timeout: float) -> None:
+async def _run(
+    pipeline: Pipeline,
+    in_threads: bool,
+    drain_timeout: float,
+    watch: Callable[[], bool] | None,
+) -> None:
     stop = asyncio.Event()
     with _Signals(asyncio.get_running_loop(), stop):
         if in_threads:
@@ -45,12 +61,20 @@ async def _run(pipeline: Pipeline, in_threads: bool, drain_timeout: float) -> No
             )
         ended = asyncio.create_task(pipeline.await_end())
         asked = asyncio.create_task(stop.wait())
+        watching = None if watch is None else asyncio.create_task(_watch(watch, stop))
         await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
         if asked.done():
             logger.info("stopping: draining for up to %g s", drain_timeout)
-        for task in (ended, asked):
-            task.cancel()
+        for task in (ended, asked, watching):
+            if task is not None:
+                task.cancel()
         await pipeline.astop(drain_timeout=drain_timeout)
+
+
+async def _watch(watch: Callable[[], bool], stop: asyncio.Event) -> None:
+    while not watch():
+        await asyncio.sleep(WATCH_EVERY)
+    stop.set()
 
 
 class _Signals:

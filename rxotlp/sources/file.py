@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reactivex.disposable import SerialDisposable
 
@@ -26,12 +26,26 @@ from rxotlp.wire.signals import Signal
 if TYPE_CHECKING:
     from rxotlp.schedulers import SerialScheduler
 
-__all__ = ["FileSource", "file"]
+__all__ = ["FileProgress", "FileSource", "file"]
 
 logger = logging.getLogger("rxotlp")
 
 SAVE_EVERY = 1.0  # seconds between two writes of a checkpoint
 FORMATS = ("auto", "json", "proto")
+
+
+class FileProgress(NamedTuple):
+    """How far a file source is in its file.
+
+    Attributes:
+        read: bytes of the file that were read, compressed ones if it is.
+        size: its bytes in all, as of now.
+        ended: all of it was read; what was read may still be on its way.
+    """
+
+    read: int
+    size: int
+    ended: bool
 
 
 class FileSource(IterableSource):
@@ -98,6 +112,13 @@ class FileSource(IterableSource):
             broken=self._is_broken,
         )
         super()._begin(scheduler)
+
+    @property
+    def progress(self) -> FileProgress:
+        """How far it is. From any thread; exact once it has stopped."""
+        reader = self._reader
+        read, size = (0, 0) if reader is None else reader.position
+        return FileProgress(read, size, reader is not None and reader.ended)
 
     def _release(self) -> None:
         super()._release()

@@ -26,7 +26,7 @@ try:
 except ImportError:
     zstandard = None  # type: ignore[assignment]
 
-__all__ = ["FileReader", "Record"]
+__all__ = ["FileReader", "Record", "UnknownSignal"]
 
 CHUNK = 256 * 1024  # bytes a read
 HEAD = 16 * 1024  # bytes that tell a file from another one with its inode
@@ -42,6 +42,18 @@ _FIRST_KEY = re.compile(rb'\s*\{\s*"(resource(?:Spans|Metrics|Logs|Profiles))"\s
 _DAMAGED: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, zlib.error)
 if zstandard is not None:
     _DAMAGED = (*_DAMAGED, zstandard.ZstdError)
+
+
+class UnknownSignal(PipelineError):
+    """Nobody said of which signal a file's protobuf messages are.
+
+    Attributes:
+        reason: without what to do about it, which depends on who is told.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.reason = f"{path}: it has protobuf messages, which do not say of which signal they are"
+        super().__init__(f"{self.reason}; expected signal=")
 
 
 class Record(NamedTuple):
@@ -93,6 +105,20 @@ class FileReader:
         self._begin = (0, 0)  # offset and number to go on from
         self._read = 0  # bytes of the stream
         self._ended = False
+        self._last = (0, 0)  # bytes of the file that were read, and its size, when it was closed
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Bytes of the file that were read, compressed ones if it is, and its size."""
+        file = self._file
+        if file is None or file.closed:
+            return self._last
+        return file.tell(), os.fstat(file.fileno()).st_size
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the file was read."""
+        return self._ended
 
     def __aiter__(self) -> "FileReader":
         return self
@@ -114,6 +140,7 @@ class FileReader:
 
     def close(self) -> None:
         """Close the file. Idempotent."""
+        self._last = self.position
         stream, self._stream = self._stream, None
         file, self._file = self._file, None
         self._cutter = None
@@ -215,10 +242,7 @@ class FileReader:
             offset, number = self._begin
             lines = looks_like_json(data) if self._format == "auto" else self._format == "json"
             if not lines and self._signal is None:
-                raise PipelineError(
-                    f"file({str(self._path)!r}): it has protobuf messages, which do not say of "
-                    "which signal they are; expected signal="
-                )
+                raise UnknownSignal(self._path)
             self._cutter = (Lines if lines else Sized)(
                 offset=offset, number=number, max_size=self._max_record_size
             )
