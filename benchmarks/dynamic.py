@@ -103,7 +103,7 @@ if __name__ == "__main__":
         peak = max(one.memory_usage for one in samples)
         print(
             f"{'adjusted' if adjust else 'fixed':9} memory at most {peak:.2f}, "
-            f"{refused} refused, {len(decisions)} decisions"
+            f"{refused} refused" + (f", {len(decisions)} decisions" if adjust else "")
         )
     if len(sys.argv) > 1:
         picture = plot_decisions(samples, decisions, settings=SETTINGS)

@@ -45,9 +45,9 @@ def adaptive_concurrency(
     """Let an `export` find out how many attempts its destination bears at once.
 
     ```
-    export(exporter, max_concurrent=adaptive_concurrency())     refuses a fourth at once
-        source  abcdefghijklmnop…     always more than it takes
-        limit   1  2   4 3   4 3 …    doubled, until the first refusal; then by 1 a round
+    export(exporter, max_concurrent=adaptive_concurrency())     four seconds an attempt
+        source  (abcdefgh)|
+        result  ----A---B---C---D---(EF)(GH|)     one at a time, then two, then four
     ```
 
     Additive increase, multiplicative decrease: 1 more a round that used the limit up and went

@@ -12,7 +12,7 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED
 from rxotlp.data import Signal, TelemetryData
-from rxotlp.testing import Moment, Recorder, Rig, diagrams, ids_of, logs
+from rxotlp.testing import Moment, Recorder, Rig, SlowRecorder, diagrams, ids_of, logs
 
 # The elements of `execute` are operations: its diagram is played in tests/flows/test_operator.py.
 OPERATORS = sorted(
@@ -68,6 +68,9 @@ def as_it_is(data: TelemetryData) -> TelemetryData:
 
 
 EXAMPLES: dict[str, Callable[[], Any]] = {
+    "adaptive_concurrency": lambda: ops.export(
+        SlowRecorder(4.0), max_concurrent=ops.adaptive_concurrency()
+    ),
     "batch": lambda: ops.batch(max_items=3, max_delay=5),
     "broadcast": lambda: ops.broadcast(ops.chain(as_it_is), ops.chain(as_it_is)),
     "chain": lambda: ops.chain(lambda data: data.derive(data.to_bytes()), not_b),
@@ -126,7 +129,7 @@ def test_the_diagram_in_the_docstring_is_what_the_operator_does(name: str) -> No
     assert seen == [
         Moment(moment.second, "|" if moment.what == "|" else "*") for moment in expected.moments
     ]
-    if name != "export":
+    if name not in ("adaptive_concurrency", "export"):  # Deliveries have no letters
         wanted = [expected.letters(moment.what) for moment in expected.moments[:-1]]
         assert contents == wanted
 
