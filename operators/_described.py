@@ -1,24 +1,27 @@
 """Operators that say what they are: `ops.batch(max_items=100)` instead of a closure's address.
 
-What `ops.x(...)` gives is a function; wrapped, it is still one, called once a pipeline.
+What `ops.x(...)` gives is a function; wrapped, it is still one, called once a pipeline. What
+every operator takes, a name and a scheduler, is checked here.
 """
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
 
-from reactivex import Observable
+from reactivex import Observable, abc
 
 from rxotlp.arguments import one_line
 from rxotlp.data import TelemetryData
 from rxotlp.operators._shell import Operator
 
-__all__ = ["described"]
+__all__ = ["Described", "described"]
 
 P = ParamSpec("P")
 
 
-class _Described:
+class Described:
+    """An operator, and what it was made of."""
+
     __slots__ = ("_apply", "_arguments", "_keywords", "_name")
 
     def __init__(
@@ -44,6 +47,17 @@ def described(function: Callable[P, Operator]) -> Callable[P, Operator]:
     @wraps(function)
     def make(*arguments: P.args, **keywords: P.kwargs) -> Operator:
         made = function(*arguments, **keywords)
-        return _Described(function.__name__, made, arguments, keywords)
+        _check(function.__name__, **keywords)
+        return Described(function.__name__, made, arguments, keywords)
 
     return make
+
+
+def _check(call: str, *, name: object = None, scheduler: object = None, **_: object) -> None:
+    if not isinstance(name, str | None):
+        raise TypeError(f"{call}(name={name!r}): expected a text, got {type(name).__name__}")
+    if not isinstance(scheduler, abc.SchedulerBase | None):
+        raise TypeError(
+            f"{call}(scheduler={scheduler!r}): expected a scheduler of rxotlp or reactivex, "
+            f"got {type(scheduler).__name__}"
+        )

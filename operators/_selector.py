@@ -17,6 +17,7 @@ from rxotlp.wire.partition import partition
 from rxotlp.wire.rows import Rows
 
 __all__ = [
+    "BY_SIGNAL",
     "Choose",
     "Divide",
     "Into",
@@ -101,7 +102,7 @@ def as_selector(call: str, by: Any) -> Selector:
     if callable(by):
         return of_elements(getattr(by, "__name__", repr(by)), by)
     if by == "signal":
-        return _SIGNAL
+        return BY_SIGNAL
     wrong = ValueError if isinstance(by, str) else TypeError
     raise wrong(
         f"{call}{by!r}): expected 'signal', a selector such as by_resource(\"service.name\"), "
@@ -160,4 +161,4 @@ def _as_it_is(key: Hashable) -> Hashable:
     return key
 
 
-_SIGNAL = of_elements("'signal'", lambda data: data.signal)
+BY_SIGNAL = of_elements("'signal'", lambda data: data.signal)

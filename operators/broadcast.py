@@ -59,7 +59,7 @@ def broadcast(
 
     Raises:
         ValueError: no branch, none required, or a position that no branch has.
-        TypeError: a branch that is no operator.
+        TypeError: a branch that is no operator, or `required` is no list of positions.
 
     Branches are isolated: one that ends or fails by itself is logged, and what is sent to it
     afterwards fails as `branch ended` if it is required; any other gets nothing more. What
@@ -70,6 +70,11 @@ def broadcast(
         raise ValueError("broadcast(): expected one branch or more")
     for branch in branches:
         check_branch("broadcast(", branch)
+    if not isinstance(required, Iterable | None):
+        raise TypeError(
+            f"broadcast(required={required!r}): expected positions of branches, such as [0], "
+            f"got {type(required).__name__}"
+        )
     wanted = frozenset(range(len(branches)) if required is None else required)
     if not wanted:
         raise ValueError("broadcast(required=[]): expected one or more; senders must hear of one")

@@ -111,6 +111,11 @@ def export(
     On dispose, what runs finishes and is reported, and what waits fails as `disposed`, which
     is how a drain that is out of time ends a pause. A delivery holds no telemetry.
     """
+    if isinstance(exporter, type):
+        raise TypeError(
+            f"export({exporter.__name__}): expected an exporter, got its class; "
+            f"write export({exporter.__name__}(...))"
+        )
     if not callable(getattr(exporter, "export", None)):
         raise TypeError(
             f"export({exporter!r}): expected an exporter with an `export` method, "

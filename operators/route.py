@@ -12,9 +12,10 @@ from reactivex import abc
 from rxotlp.data import TelemetryData
 from rxotlp.operators._branches import Branch, Branching, check_branch
 from rxotlp.operators._described import described
-from rxotlp.operators._selector import Divide, Selector, as_selector
+from rxotlp.operators._selector import BY_SIGNAL, Divide, Selector, as_selector
 from rxotlp.operators._shell import Operator, each, operator
 from rxotlp.operators._turn import Turn
+from rxotlp.wire.signals import Signal
 
 __all__ = ["route"]
 
@@ -62,7 +63,7 @@ def route(
 
     Raises:
         ValueError: no branch at all, an unknown selector, or one that chooses from branches
-            that are not there.
+            that are not there; "signal", and a branch for something else.
         TypeError: a branch that is no operator, or a selector that is none.
 
     Branches are isolated: one that ends or fails by itself only fails what is sent to it
@@ -135,7 +136,13 @@ class _Route(Branching):
 def _check_names(
     selector: Selector, table: Mapping[Any, Operator], default: Operator | None
 ) -> None:
-    """Raise when a selector would choose a branch that is not there."""
+    """Raise when a selector would choose a branch that is not there, or never one that is."""
+    for key in table:
+        if selector is BY_SIGNAL and not isinstance(key, Signal):
+            raise ValueError(
+                f"route('signal', {{{key!r}: ...}}): expected Signals, such as Signal.LOGS; "
+                "no element has another"
+            )
     for key in selector.names:
         if key not in table and not (key is None and default is not None):
             raise ValueError(

@@ -80,6 +80,8 @@ class File(Exporter):
             raise ValueError(f"File(compression={compression!r}): expected gzip, zstd or None")
         if compression is not None and compression not in ENCODINGS:
             raise ValueError("File(compression='zstd'): zstd needs pip install 'rxotlp[gateway]'")
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"File({path!r}): expected a path, got {type(path).__name__}")
         super().__init__(scheduler=scheduler)
         self.destination = os.fspath(path)
         self._append = append

@@ -13,7 +13,12 @@ def parse_address(call: str, name: str, address: str) -> tuple[str, int]:
     Raises:
         ValueError: it is not of that form, or names no host: listening on every interface
             has to be said (`0.0.0.0:4317`).
+        TypeError: it is no text.
     """
+    if not isinstance(address, str):
+        raise TypeError(
+            f"{call}({name}={address!r}): expected 'host:port', got {type(address).__name__}"
+        )
     host, colon, port = address.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

@@ -366,6 +366,12 @@ def check_exporter(
 
     Raises:
         ConformanceError: some rules are broken; it lists all of them with what was seen.
+        TypeError: `make` makes nothing, an exporter instead of what makes it for instance.
     """
+    if not callable(make):
+        raise TypeError(
+            f"check_exporter({make!r}): expected a class or a function that makes an exporter; "
+            "each rule has one of its own"
+        )
     subject = _Subject(make, received, down, tuple(signals), seconds)
     try_all(name or getattr(make, "__qualname__", repr(make)), RULES, subject)

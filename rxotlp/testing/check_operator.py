@@ -29,8 +29,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
 
 from rxotlp.data import TelemetryData
+from rxotlp.operators._described import Described
 from rxotlp.operators._shell import Operator
-from rxotlp.operators.chain import Processor, chain
+from rxotlp.operators.chain import Processor, chain, check_processors
 from rxotlp.testing import _operator_ends, _operator_flow, _operator_runs
 from rxotlp.testing._subject import May, Subject
 from rxotlp.testing.elements import logs
@@ -73,7 +74,13 @@ def check_operator(
     Raises:
         ConformanceError: some rules are broken; it lists all of them with what was seen.
         ValueError: `may` names something unknown.
+        TypeError: `make` makes nothing, an operator instead of what makes it for instance.
     """
+    if not callable(make) or isinstance(make, Described):
+        raise TypeError(
+            f"check_operator({make!r}): expected a function that makes the operator, such as "
+            "ops.batch or lambda: ops.batch(max_items=2); each rule has one of its own"
+        )
     allowed = frozenset(may)
     unknown = allowed - set(get_args(May))
     if unknown:
@@ -100,7 +107,9 @@ def check_processor(
 
     Raises:
         ConformanceError: some rules are broken.
+        TypeError: it is no function.
     """
+    check_processors("check_processor", (processor,))
     check_operator(
         lambda: chain(processor),
         may=may,

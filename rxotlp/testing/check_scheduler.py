@@ -58,7 +58,13 @@ def check_scheduler(
 
     Raises:
         ConformanceError: some rules are broken; it lists all of them with what was seen.
+        TypeError: `make` makes nothing, a scheduler instead of what makes it for instance.
     """
+    if not callable(make):
+        raise TypeError(
+            f"check_scheduler({make!r}): expected a class or a function that makes a scheduler; "
+            "each rule has one of its own"
+        )
     rules: list[Rule] = list(_scheduler_rules.RULES)
     broken: list[Broken] = []
     subject = name
