@@ -25,6 +25,7 @@ from rxotlp.flows._telemetry import Telemetry
 from rxotlp.flows._traces import fill
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.schedulers import SerialScheduler, default_scheduler
+from rxotlp.wire.values import any_value
 
 __all__ = ["FlowLog", "LogEntry", "LogLevel"]
 
@@ -158,15 +159,13 @@ class FlowLog:
         )
         record.body.string_value = entry.message
         context = entry.context
-        fill(
-            record.attributes,
-            {
-                **context.attributes,
-                **entry.metadata,
-                "execution.id": context.execution_id,
-                "execution.sequence": context.sequence,
-            },
-        )
+        attributes = {
+            **context.attributes,
+            **entry.metadata,
+            "execution.id": context.execution_id,
+            "execution.sequence": context.sequence,
+        }
+        fill(record.attributes, {str(key): _encodable(value) for key, value in attributes.items()})
         if context.trace is not None:
             record.trace_id = bytes.fromhex(context.trace.trace_id)
             record.span_id = bytes.fromhex(context.trace.span_id)
@@ -174,6 +173,15 @@ class FlowLog:
 
     def __repr__(self) -> str:
         return f"<FlowLog {self.name}>"
+
+
+def _encodable(value: Any) -> Any:
+    """`value`, or its text where OTLP has no such value: what is logged must not fail."""
+    try:
+        any_value(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return value
 
 
 def _extra(entry: LogEntry) -> dict[str, Any]:

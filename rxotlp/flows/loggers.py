@@ -9,11 +9,13 @@ Those that are given one `FlowLog` write to it together. A logger at `LogLevel.O
 look at its switch.
 """
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rxotlp.data import TelemetryData
+from rxotlp.errors import DecodeError
 from rxotlp.flows import results
 from rxotlp.flows._telemetry import Telemetry
 from rxotlp.flows.context import ExecutionContext, TraceContext
@@ -128,6 +130,7 @@ class ExecutionFlowLogger(FlowLogger):
     def __init__(self, log: FlowLog | None = None, *, level: LogLevel = LogLevel.INFO) -> None:
         super().__init__(log, level=level)
         self._started: dict[tuple[str, int], int] = {}
+        self._lock = threading.Lock()
 
     def observe(
         self,
@@ -140,12 +143,14 @@ class ExecutionFlowLogger(FlowLogger):
     ) -> None:
         key = (context.execution_id, context.sequence)
         if kind is EventKind.STARTED:
-            if len(self._started) >= _MAX_STARTED:  # they were abandoned, never ended
-                self._started.pop(next(iter(self._started)), None)
-            self._started[key] = time
+            with self._lock:
+                if len(self._started) >= _MAX_STARTED:  # they were abandoned, never ended
+                    del self._started[next(iter(self._started))]
+                self._started[key] = time
             self.log_execution_start(operation, context, time=time)
             return
-        started = self._started.pop(key, time)
+        with self._lock:
+            started = self._started.pop(key, time)
         seconds = (time - started) / 1e9
         if kind is EventKind.FINISHED:
             assert result is not None
@@ -239,7 +244,8 @@ class DataFlowLogger(FlowLogger):
     ) -> None:
         """Data arrives."""
         if self._says(LogLevel.INFO):
-            metadata = {"signal": data.signal.value, "items": data.items, "bytes": data.size}
+            items, size = _sizes(data)
+            metadata = {"signal": data.signal.value, "items": items, "bytes": size}
             self._say(LogLevel.INFO, f"data flow starts: {data!r}", context, metadata, time)
 
     def log_data_processing(
@@ -253,17 +259,17 @@ class DataFlowLogger(FlowLogger):
     ) -> None:
         """A processor made `made` of `given`; None when it filtered all of it."""
         if self._says(LogLevel.DEBUG):
-            items, size = (0, 0) if made is None else (made.items, made.size)
+            before, after = _sizes(given), _sizes(made)
             metadata = {
                 "processor": processor,
-                "input.items": given.items,
-                "input.bytes": given.size,
-                "output.items": items,
-                "output.bytes": size,
+                "input.items": before[0],
+                "input.bytes": before[1],
+                "output.items": after[0],
+                "output.bytes": after[1],
             }
             text = (
-                f"data processing: {processor}, in: {given.items} items, {given.size} bytes, "
-                f"out: {items} items, {size} bytes"
+                f"data processing: {processor}, in: {before[0]} items, {before[1]} bytes, "
+                f"out: {after[0]} items, {after[1]} bytes"
             )
             self._say(LogLevel.DEBUG, text, context, metadata, time)
 
@@ -277,7 +283,7 @@ class DataFlowLogger(FlowLogger):
     ) -> None:
         """Data leaves, after `duration` seconds; None when all of it was filtered."""
         if self._says(LogLevel.INFO):
-            items, size = (0, 0) if data is None else (data.items, data.size)
+            items, size = _sizes(data)
             metadata = {"items": items, "bytes": size, "duration": duration}
             left = "nothing is left" if data is None else repr(data)
             text = f"data flow ends: {left}, after {duration:.6f} s"
@@ -321,6 +327,16 @@ def _of(result: ExecutionResult, context: ExecutionContext) -> ExecutionContext:
     if isinstance(result, results.Success) and result.span_id:
         return context.with_trace(TraceContext(result.trace_id, result.span_id))
     return context
+
+
+def _sizes(data: TelemetryData | None) -> tuple[int | None, int]:
+    """Items and bytes; None where items cannot be counted, which is not the logger's to tell."""
+    if data is None:
+        return 0, 0
+    try:
+        return data.items, data.size
+    except DecodeError:
+        return None, data.size
 
 
 def _line(error: BaseException) -> str:

@@ -355,6 +355,23 @@ def test_operations_that_were_abandoned_are_forgotten(clock: VirtualScheduler) -
     assert len(logger._started) == 10_000
 
 
+def test_what_cannot_be_told_is_told_as_far_as_it_can(clock: VirtualScheduler, kept: Kept) -> None:
+    """A log entry must not fail what it is about."""
+    log = FlowLog()
+    flow = SyncControlFlow(scheduler=clock, logger=ExecutionFlowLogger(log))
+    got: list[TelemetryData] = []
+    log.telemetry.subscribe(got.append)
+    flow.execute(StartTrace("a"), context=flow.state.new_context({"where": {1, 2}}))
+    clock.run()
+    assert got[0].record.attributes["where"] == "{1, 2}"
+    organizer = DataFlowOrganizer(
+        [lambda data, _: data], scheduler=clock, logger=DataFlowLogger(log, level=LogLevel.DEBUG)
+    )
+    broken = TelemetryData.from_bytes(Signal.LOGS, b"broken")
+    assert organizer.execute_data_flow(broken) is broken
+    assert kept.entries[-1].metadata["items"] is None
+
+
 def test_a_logger_works_by_hand_too(clock: VirtualScheduler, kept: Kept) -> None:
     """For a program's own decisions."""
     log = FlowLog(scheduler=clock)

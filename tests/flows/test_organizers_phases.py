@@ -389,6 +389,19 @@ def test_an_empty_organizer_and_an_empty_phase_are_done(clock: VirtualScheduler)
     assert len(report(ExecutionFlowOrganizer(phases, scheduler=clock).execute_phases()).ran) == 3
 
 
+def test_thousands_of_phases_may_follow_each_other(clock: VirtualScheduler) -> None:
+    """Also when there is nothing to do in them."""
+    for operations in ((), (COUNT,)):
+        organizer = ExecutionFlowOrganizer(
+            [
+                ExecutionPhase(f"{n}", operations, dependencies=[f"{n - 1}"] if n else ())
+                for n in range(3000)
+            ],
+            scheduler=clock,
+        )
+        assert len(report(organizer.execute_phases())) == 3000
+
+
 def test_it_draws_itself(clock: VirtualScheduler) -> None:
     """With what is missing, too."""
     organizer = ExecutionFlowOrganizer(

@@ -172,8 +172,10 @@ class _OnePhase:
         if self._in_order:
             machine = self._keeping(in_order(self._in_order, self._context, self._flow._observe))
             self._offer([InSlot(machine, self._flow.state, self._flow.scheduler, self._first_done)])
-        else:
+        elif self._at_once:
             self._start_rest()
+        else:  # not within this call: thousands may follow each other
+            self._flow.scheduler.post(self._start_rest)
 
     def cancel(self) -> None:
         """Cancel what runs and what waits."""
