@@ -36,10 +36,10 @@ class Credit:
 
     __slots__ = ("admission", "items", "released", "size")
 
-    def __init__(self, admission: "Admission", size: int) -> None:
+    def __init__(self, admission: "Admission", size: int, items: int = 0) -> None:
         self.admission = admission
         self.size = size
-        self.items = 0
+        self.items = items
         self.released = False
 
     def resize(self, size: int, *, items: int = 0) -> None:
@@ -57,10 +57,11 @@ class Credit:
 
 
 class _Waiter:
-    __slots__ = ("gone", "granted", "size")
+    __slots__ = ("gone", "granted", "items", "size")
 
-    def __init__(self, size: int, granted: Callable[[Credit], object]) -> None:
+    def __init__(self, size: int, items: int, granted: Callable[[Credit], object]) -> None:
         self.size = size
+        self.items = items
         self.granted = granted
         self.gone = False
 
@@ -130,11 +131,14 @@ class Admission:
             retry_after=self.retry_after,
         )
 
-    def acquire(self, size: int, granted: Callable[[Credit], object]) -> Callable[[], None]:
+    def acquire(
+        self, size: int, granted: Callable[[Credit], object], *, items: int = 0
+    ) -> Callable[[], None]:
         """Take `size` bytes as soon as there is room, in order of arrival.
 
         Args:
             size: bytes.
+            items: as many as are known already; `resize` takes the others.
             granted: called with the credit, now or later, in whichever thread releases.
 
         Returns:
@@ -143,15 +147,14 @@ class Admission:
         Raises:
             RefusedError: permanent, if it can never fit.
         """
-        self._check(size)
-        waiter = _Waiter(size, granted)
+        self._check(size, items)
+        waiter = _Waiter(size, items, granted)
         with self._lock:
-            if self._waiters or not self._fits(size, 0):
+            if self._waiters or not self._fits(size, items):
                 self._waiters.append(waiter)
                 credit = None
             else:
-                self.bytes += size
-                credit = Credit(self, size)
+                credit = self._take(size, items)
         if credit is not None:
             granted(credit)
         else:
@@ -215,15 +218,24 @@ class Admission:
 
     # -- bookkeeping ------------------------------------------------------------------
 
-    def _check(self, size: int) -> None:
+    def _check(self, size: int, items: int = 0) -> None:
         if size > self.max_bytes:
-            with self._lock:
-                self.refused += 1
-            raise RefusedError(
-                f"{size} bytes are more than this source may ever have in flight "
-                f"({self.max_bytes} bytes)",
-                permanent=True,
-            )
+            much = f"{size} bytes", f"{self.max_bytes} bytes"
+        elif self.max_items is not None and items > self.max_items:
+            much = f"{items} items", f"{self.max_items} items"
+        else:
+            return
+        with self._lock:
+            self.refused += 1
+        raise RefusedError(
+            f"{much[0]} are more than this source may ever have in flight ({much[1]})",
+            permanent=True,
+        )
+
+    def _take(self, size: int, items: int) -> Credit:
+        self.bytes += size
+        self.items += items
+        return Credit(self, size, items)
 
     def _fits(self, size: int, items: int) -> bool:
         return (
@@ -286,11 +298,10 @@ class Admission:
         granted: list[tuple[_Waiter, Credit]] = []
         with self._lock:
             waiters = self._waiters
-            while waiters and (waiters[0].gone or self._fits(waiters[0].size, 0)):
+            while waiters and (waiters[0].gone or self._fits(waiters[0].size, waiters[0].items)):
                 waiter = waiters.popleft()
                 if not waiter.gone:
-                    self.bytes += waiter.size
-                    granted.append((waiter, Credit(self, waiter.size)))
+                    granted.append((waiter, self._take(waiter.size, waiter.items)))
         for waiter, credit in granted:
             if waiter.gone:  # cancelled since: whoever waited would never release it
                 credit.release()
