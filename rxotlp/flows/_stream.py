@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
@@ -19,11 +19,12 @@ from rxotlp.assembly import Assembly
 from rxotlp.books import Books
 from rxotlp.data import TelemetryData
 from rxotlp.errors import PipelineError
+from rxotlp.operators._shell import each
 from rxotlp.operators.export import export
 from rxotlp.operators.route import route
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import SerialScheduler, VirtualScheduler, default_scheduler
-from rxotlp.sources.base import Source, State
+from rxotlp.sources.base import Source
 
 __all__ = ["Operator", "Output", "StreamFlow"]
 
@@ -62,10 +63,12 @@ class Output(Observable[TelemetryData]):
         return bool(self._observers)
 
     def put(self, value: Any) -> None:
-        """One result, in the scheduler's turn; Deliveries of what nobody took are not shown."""
+        """One result, in the scheduler's turn; Deliveries of what nobody took are not shown.
+
+        An observer that raises keeps it from no other.
+        """
         if isinstance(value, TelemetryData):
-            for observer in self._observers:
-                observer.on_next(value)
+            each(lambda cell: cell.pop().on_next(value), list(self._observers))
 
     def export(self, data: TelemetryData) -> Outcome:
         """Take what nobody is subscribed to."""
@@ -83,6 +86,14 @@ class Output(Observable[TelemetryData]):
             self._observers = tuple(known for known in self._observers if known is not observer)
 
         return Disposable(detach)
+
+
+class _Run(NamedTuple):
+    """From one start to its stop; the next one may begin while this one ends."""
+
+    intake: Intake
+    subscription: abc.DisposableBase
+    ended: threading.Event
 
 
 class StreamFlow:
@@ -117,9 +128,7 @@ class StreamFlow:
         self.books = Books()
         self._operator = operator
         self._lock = threading.Lock()
-        self._intake: Intake | None = None
-        self._subscription: abc.DisposableBase | None = None
-        self._ended = threading.Event()
+        self._run: _Run | None = None
 
     # -- giving in -----------------------------------------------------------------------------
 
@@ -156,11 +165,13 @@ class StreamFlow:
         def granted(credit: Credit) -> None:
             loop.call_soon_threadsafe(_give, room, credit)
 
-        stop_waiting = self.admission.acquire(data.size, granted)
+        stop_waiting = self.admission.acquire(data.size, granted, items=data.items)
         try:
             credit = await room
         except asyncio.CancelledError:
             stop_waiting()
+            if not room.cancelled():  # granted at the same moment
+                room.result().release()
             raise
         settled: asyncio.Future[Outcome] = loop.create_future()
 
@@ -176,35 +187,8 @@ class StreamFlow:
 
     def start(self) -> Self:
         """Begin; `process` does so by itself. Idempotent."""
-        with self._lock:
-            if self._intake is not None:
-                return self
-            intake = Intake(self.admission)
-            self.books = Books()
-            self._ended = threading.Event()
-            ended = self._ended
-            assembly = Assembly(self.books)
-            output = self.output
-
-            def observed(_: TelemetryData) -> bool:
-                return output.observed
-
-            stream = intake.pipe(
-                self._operator(),
-                route(
-                    observed,
-                    {True: lambda source: source},
-                    default=export(output, name="unobserved"),
-                    name="output",
-                ),
-            )
-            with assembly:
-                self._subscription = stream.subscribe(
-                    output.put, lambda _: ended.set(), ended.set, scheduler=self.scheduler
-                )
-            intake.connect(self.scheduler)
-            self._intake = intake
-            return self
+        self._started()
+        return self
 
     def stop(self, *, timeout: float = 10.0) -> bool:
         """Let nothing more in, process what is there, and end.
@@ -224,27 +208,30 @@ class StreamFlow:
                 f"{type(self).__name__}.stop() inside an action of its scheduler would wait for "
                 "itself; use `await flow.astop()`"
             )
-        intake, ended = self._closing()
-        if intake is None:
+        run = self._closing()
+        if run is None:
             return True
         if isinstance(scheduler, VirtualScheduler):
-            done = scheduler.wait_for(ended.is_set, timeout=timeout)
+            done = scheduler.wait_for(run.ended.is_set, timeout=timeout)
         else:
-            done = ended.wait(timeout)
-        self._close(intake)
+            done = run.ended.wait(timeout)
+        self._close(run)
         return done
 
     async def astop(self, *, timeout: float = 10.0) -> bool:
         """The same, awaited."""
-        intake, ended = self._closing()
-        if intake is None:
+        scheduler = self.scheduler
+        if isinstance(scheduler, VirtualScheduler) and not scheduler.running_here:
+            return self.stop(timeout=timeout)  # there, time is what this thread makes it
+        run = self._closing()
+        if run is None:
             return True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        while not ended.is_set() and loop.time() < deadline:
+        while not run.ended.is_set() and loop.time() < deadline:
             await asyncio.sleep(0.005)
-        self._close(intake)
-        return ended.is_set()
+        self._close(run)
+        return run.ended.is_set()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -276,7 +263,7 @@ class StreamFlow:
         return self._operator()
 
     def __repr__(self) -> str:
-        state = "stopped" if self._intake is None else "running"
+        state = "stopped" if self._run is None else "running"
         return f"<{type(self).__name__} {state}, {self.admission.items} items in it>"
 
     # -- parts -----------------------------------------------------------------------------------
@@ -293,9 +280,7 @@ class StreamFlow:
 
     def _let_in(self, data: TelemetryData, credit: Credit) -> Receipt:
         try:
-            intake = self._intake or self.start()._intake
-            if intake is None:
-                raise PipelineError(f"{type(self).__name__}: it was stopped meanwhile")
+            intake = (self._run or self._started()).intake
             share = data._share
             claim = None if share is None else share.claim()
             inline = self._inline(data)
@@ -311,18 +296,46 @@ class StreamFlow:
             receipt.on_settle(lambda settled: claim.report(settled.outcome or DELIVERED))
         return receipt
 
-    def _closing(self) -> tuple[Intake | None, threading.Event]:
+    def _started(self) -> _Run:
         with self._lock:
-            intake, self._intake = self._intake, None
-        if intake is not None and intake.state is State.OPEN:
-            intake.stop()
-        return intake, self._ended
+            if self._run is not None:
+                return self._run
+            intake = Intake(self.admission)
+            books = Books()
+            ended = threading.Event()
+            output = self.output
 
-    def _close(self, intake: Intake) -> None:
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            subscription.dispose()
-        intake.close()
+            def observed(_: TelemetryData) -> bool:
+                return output.observed
+
+            stream = intake.pipe(
+                self._operator(),
+                route(
+                    observed,
+                    {True: lambda source: source},
+                    default=export(output, name="unobserved"),
+                    name="output",
+                ),
+            )
+            with Assembly(books):
+                subscription = stream.subscribe(
+                    output.put, lambda _: ended.set(), ended.set, scheduler=self.scheduler
+                )
+            intake.connect(self.scheduler)
+            self.books = books
+            self._run = _Run(intake, subscription, ended)
+            return self._run
+
+    def _closing(self) -> _Run | None:
+        with self._lock:
+            run, self._run = self._run, None
+        if run is not None:
+            run.intake.stop()
+        return run
+
+    def _close(self, run: _Run) -> None:
+        run.subscription.dispose()
+        run.intake.close()
 
 
 def _give(room: "asyncio.Future[Credit]", credit: Credit) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import reactivex as rx
 
 from rxotlp._core.backoff import Backoff
+from rxotlp._core.outcomes import FILTERED
 from rxotlp.data import TelemetryData
 from rxotlp.errors import FlushFailed, RefusedError
 from rxotlp.flows._stream import Operator, StreamFlow
@@ -75,7 +76,8 @@ class SyncDataFlow:
         """Process an element now.
 
         Returns:
-            What came of it: nothing when it was filtered.
+            What came of it: nothing when it was filtered. With a receipt, its sender hears
+            what becomes of these, or that it was filtered.
 
         Raises:
             TypeError: it is no telemetry.
@@ -86,7 +88,16 @@ class SyncDataFlow:
         parts = [data]
         for processor in self._processors:
             parts = [made for part in parts for made in as_list(processor(part))]
-        return parts
+        share = data._share
+        if share is None:
+            return parts
+        if not parts:
+            share.verdict(FILTERED)
+        # What was made by hand speaks for the element as well.
+        return [
+            made if made._share is not None else made._with_share(share.child(made.items))
+            for made in parts
+        ]
 
     async def aprocess(self, data: TelemetryData) -> list[TelemetryData]:
         """The same in the caller's task; nothing in it waits."""

@@ -30,7 +30,7 @@ class Priority(enum.IntEnum):
 
 
 class DataRouter:
-    """Decides by two functions.
+    """Decides by two functions, which may be asked more than once about one element.
 
     Args:
         route: from an element to its `DataRoute`. By default what has a failed span or a log
