@@ -6,8 +6,9 @@ others take their turn, and runs on any of ours, with virtual time too.
 
 import inspect
 from asyncio import CancelledError
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from reactivex import abc
@@ -25,6 +26,8 @@ from rxotlp.schedulers import SerialScheduler
 __all__ = ["Done", "Execution", "Handle", "call_of", "drive", "drive_async"]
 
 Done = Callable[[ExecutionResult | None, BaseException | None], object]
+
+_LATER = object()  # a function's value is not there yet
 
 
 def call_of(operation: Operation) -> Call | None:
@@ -95,6 +98,10 @@ async def drive_async(machine: Machine, state: ControlState) -> Performed:
         return result
 
 
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
 class Handle(abc.DisposableBase):
     """An execution that somebody may wait for or cancel.
 
@@ -163,39 +170,52 @@ class Execution(Handle):
         if not self._over:
             self._advance(lambda: next(self._machine))
 
-    def _advance(self, resume: Callable[[], Step]) -> None:
-        try:
-            step = resume()
-        except StopIteration as end:
-            self._end(end.value.result, None)
-        except (Exception, CancelledError) as error:
-            self._end(None, error)
-        else:
-            if self._cancelled:  # only what ends the levels that are open is left to do
-                self._perform(*step)
-            else:
-                self._scheduler.post(lambda: self._perform_unless_over(step))
+    def _advance(self, resume: Callable[[], Step] | None) -> None:
+        while resume is not None:
+            try:
+                step = resume()
+            except StopIteration as end:
+                self._end(end.value.result, None)
+                return
+            except (Exception, CancelledError) as error:
+                self._end(None, error)
+                return
+            if not self._cancelled:
+                self._scheduler.post(partial(self._perform_unless_over, step))
+                return
+            # Only what ends the levels that are open is left to do; there may be thousands.
+            resume = self._perform(*step)
 
     def _perform_unless_over(self, step: Step) -> None:
         if not self._over and not self._cancelled:
-            self._perform(*step)
+            self._advance(self._perform(*step))
 
-    def _perform(self, operation: Operation, context: ExecutionContext) -> None:
+    def _perform(
+        self, operation: Operation, context: ExecutionContext
+    ) -> Callable[[], Step] | None:
+        """Do it; gives back how to go on, or None when a function's end will tell."""
         call = call_of(operation)
         try:
-            if call is not None:
-                self._call(call, operation, context)
-                return
-            performed = self._state.perform(operation, context)
+            if call is None:
+                performed = self._state.perform(operation, context)
+            else:
+                value = self._call(call, operation, context)
+                if value is _LATER:
+                    return None
+                performed = Performed(results.Success(value=value), context)
         except Exception as error:
             raised = error
-            self._advance(lambda: self._machine.throw(raised))
-        else:
-            self._advance(lambda: self._machine.send(performed))
+            return lambda: self._machine.throw(raised)
+        return lambda: self._machine.send(performed)
 
-    def _call(self, call: Call, operation: Operation, context: ExecutionContext) -> None:
+    def _call(self, call: Call, operation: Operation, context: ExecutionContext) -> Any:
         def done(value: Any, error: BaseException | None) -> None:
             if self._over or self._cancelled:
+                if inspect.iscoroutine(value):
+                    value.close()
+                return
+            if inspect.isawaitable(value):  # of a plain function that called an async one
+                self._running = self._scheduler.run_coroutine(_awaited(value), done)
                 return
             self._running = Disposable()
             if error is not None:
@@ -213,10 +233,10 @@ class Execution(Handle):
             self._running = self._scheduler.run_blocking(lambda: function(context), done)
         else:
             value = function(context)
-            if inspect.iscoroutine(value):
-                self._running = self._scheduler.run_coroutine(value, done)
-            else:
-                done(value, None)
+            if not inspect.isawaitable(value):
+                return value
+            self._running = self._scheduler.run_coroutine(_awaited(value), done)
+        return _LATER
 
     def _cancel(self) -> None:
         if self._over or self._cancelled:

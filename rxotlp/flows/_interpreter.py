@@ -15,9 +15,10 @@ deep takes a list that long.
 
 from asyncio import CancelledError
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from typing import Any
 
-from rxotlp.errors import ExecutionFailed, FlowError, MaxDepthExceeded
+from rxotlp.errors import ExecutionFailed, FlowError, MaxDepthExceeded, UnknownSpan
 from rxotlp.flows import results
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.events import EventKind
@@ -194,12 +195,17 @@ def _nested(operation: NestedTrace, outer: ExecutionContext, max_depth: int | No
         done, inner = yield from _in_order(operation.child_operations, inner)
     except (Exception, CancelledError) as error:
         if span is not None:
-            text = str(error) or type(error).__name__
-            yield EndTrace(span.span_id, SpanStatus.ERROR, text), inner
+            with suppress(UnknownSpan):  # it was ended within, and `error` is what counts
+                yield EndTrace(span.span_id, SpanStatus.ERROR, _text(error)), inner
         raise
     if span is not None:
         yield EndTrace(span.span_id), inner
     return Performed(results.Nested(done), outer)
+
+
+def _text(error: BaseException) -> str:
+    """What goes into a span's status: OTLP's strings are UTF-8, a message may be anything."""
+    return (str(error) or type(error).__name__).encode("utf-8", "replace").decode()
 
 
 def _child(name: str) -> AddSpan:

@@ -18,8 +18,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     NumberDataPoint,
 )
 
-from rxotlp.errors import UnsupportedOperation
+from rxotlp.errors import FlowError, UnsupportedOperation
 from rxotlp.flows import operations
+from rxotlp.flows._arguments import Attributes
 from rxotlp.flows._traces import fill
 from rxotlp.flows.operations import MetricKind
 
@@ -74,9 +75,16 @@ class Metrics:
         Raises:
             UnsupportedOperation: the name is known with another kind, unit or bounds; one
                 name with two meanings is what receivers cannot undo.
+            FlowError: it is a new name, and there are as many as there may be points.
         """
         stream = self._streams.get(measured.name)
         if stream is None:
+            if len(self._streams) >= self._max_points:
+                raise FlowError(
+                    f"{operation.label}: {len(self._streams)} metrics are known, which is the "
+                    "limit (max_points); expected one of these, with attributes for what differs",
+                    operation=operation,
+                )
             stream = self._streams[measured.name] = _Stream(measured)
         elif stream.identity != _identity(measured):
             shape = stream.shape
@@ -159,7 +167,7 @@ def _identity(measured: operations.Metric) -> tuple[object, ...]:
     return (measured.kind, measured.unit, measured.monotonic, edges)
 
 
-def _key(attributes: operations.Attributes) -> Hashable:
+def _key(attributes: Attributes) -> Hashable:
     # By text: values may be lists, and 1 is not True.
     return tuple(sorted((name, repr(value)) for name, value in attributes.items()))
 

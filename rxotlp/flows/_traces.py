@@ -14,8 +14,9 @@ from typing import Any
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from rxotlp.errors import TooManySpans, UnknownSpan
+from rxotlp.flows._arguments import Attributes
 from rxotlp.flows.context import TraceContext
-from rxotlp.flows.operations import AddSpan, Attributes, EndTrace, SpanStatus, StartTrace
+from rxotlp.flows.operations import AddSpan, EndTrace, SpanStatus, StartTrace
 from rxotlp.wire.values import any_value
 
 __all__ = ["Traces", "fill"]
@@ -93,6 +94,12 @@ class Traces:
         span, context = trace.open[span_id]
         fill(span.attributes, operation.attributes)
         self._close(trace, span_id, now, operation.status, operation.message)
+        return context
+
+    def nearest_open(self, context: TraceContext | None) -> TraceContext | None:
+        """The span of `context`, or of those around it the first that has not ended."""
+        while context is not None and context.span_id not in self._of:
+            context = context.outer
         return context
 
     def complete(self, now: int) -> None:

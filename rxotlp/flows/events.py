@@ -83,20 +83,28 @@ class Events(Observable[ControlEvent]):
 
     def _deliver(self) -> None:
         self._posted = False
+        fault: Exception | None = None
         while self._waiting:
             event = self._waiting.popleft()
             for observer in self._observers:
-                observer.on_next(event)
+                try:
+                    observer.on_next(event)
+                except Exception as error:  # one observer's; the others miss nothing by it
+                    fault = fault or error
+        if fault is not None:
+            raise fault
 
     def complete(self) -> None:
         """Deliver what waits, then complete every observer; later ones are served anew."""
         self._scheduler.post(self._end)
 
     def _end(self) -> None:
-        self._deliver()
-        observers, self._observers = self._observers, ()
-        for observer in observers:
-            observer.on_completed()
+        try:
+            self._deliver()
+        finally:
+            observers, self._observers = self._observers, ()
+            for observer in observers:
+                observer.on_completed()
 
     def _subscribe_core(
         self,

@@ -15,12 +15,19 @@ can stand between a span's start and its end.
 
 import enum
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
-from rxotlp.wire.values import any_value
+from rxotlp.flows._arguments import (
+    Attributes,
+    check_id,
+    check_name,
+    check_text,
+    frozen,
+    is_finite,
+    none,
+)
 
 __all__ = [
     "AddSpan",
@@ -40,15 +47,6 @@ __all__ = [
     "SpanStatus",
     "StartTrace",
 ]
-
-Attributes = Mapping[str, Any]
-
-_NONE: Attributes = MappingProxyType({})
-
-
-def _none() -> Attributes:
-    return _NONE
-
 
 # fmt: off
 _DEFAULT_BOUNDS = (  # the specification's, for histograms of milliseconds
@@ -107,16 +105,18 @@ class Metric:
     kind: MetricKind = MetricKind.SUM
     unit: str = ""
     description: str = ""
-    attributes: Attributes = field(default_factory=_none, hash=False)
+    attributes: Attributes = field(default_factory=none, hash=False)
     monotonic: bool = True
     bounds: tuple[float, ...] = _DEFAULT_BOUNDS
 
     def __post_init__(self) -> None:
         call = f"Metric({self.name!r}"
-        _check_name("Metric", self.name)
+        check_name("Metric", self.name)
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             raise TypeError(f"{call}, value={self.value!r}): expected an int or a float")
-        if not math.isfinite(self.value):
+        check_text(f"{call}, unit", self.unit)
+        check_text(f"{call}, description", self.description)
+        if not is_finite(self.value):
             raise ValueError(f"{call}, value={self.value}): expected a finite number")
         if not isinstance(self.kind, MetricKind):
             raise TypeError(f"{call}, kind={self.kind!r}): expected a MetricKind")
@@ -129,7 +129,7 @@ class Metric:
         if list(bounds) != sorted(set(bounds)) or not all(map(math.isfinite, bounds)):
             raise ValueError(f"{call}, bounds={self.bounds}): expected finite, increasing edges")
         object.__setattr__(self, "bounds", bounds)
-        object.__setattr__(self, "attributes", _frozen(f"{call}, attributes", self.attributes))
+        object.__setattr__(self, "attributes", frozen(f"{call}, attributes", self.attributes))
 
 
 class Operation:
@@ -159,7 +159,7 @@ class StartTrace(Operation):
     """
 
     name: str
-    attributes: Attributes = field(default_factory=_none, hash=False)
+    attributes: Attributes = field(default_factory=none, hash=False)
     kind: SpanKind = SpanKind.INTERNAL
     span_id: str | None = None
     trace_id: str | None = None
@@ -167,8 +167,8 @@ class StartTrace(Operation):
 
     def __post_init__(self) -> None:
         _check_span(self)
-        _check_id(self, "trace_id", self.trace_id, 32)
-        _check_id(self, "parent_span_id", self.parent_span_id, 16)
+        check_id(self, "trace_id", self.trace_id, 32)
+        check_id(self, "parent_span_id", self.parent_span_id, 16)
         if self.parent_span_id is not None and self.trace_id is None:
             raise ValueError(
                 f"StartTrace({self.name!r}, parent_span_id=...): expected its trace_id as well"
@@ -186,13 +186,13 @@ class AddSpan(Operation):
 
     parent: str | None
     name: str
-    attributes: Attributes = field(default_factory=_none, hash=False)
+    attributes: Attributes = field(default_factory=none, hash=False)
     kind: SpanKind = SpanKind.INTERNAL
     span_id: str | None = None
 
     def __post_init__(self) -> None:
         _check_span(self)
-        _check_id(self, "parent", self.parent, 16)
+        check_id(self, "parent", self.parent, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,15 +209,14 @@ class EndTrace(Operation):
     span_id: str | None = None
     status: SpanStatus = SpanStatus.UNSET
     message: str = ""
-    attributes: Attributes = field(default_factory=_none, hash=False)
+    attributes: Attributes = field(default_factory=none, hash=False)
 
     def __post_init__(self) -> None:
-        _check_id(self, "span_id", self.span_id, 16)
+        check_id(self, "span_id", self.span_id, 16)
         if not isinstance(self.status, SpanStatus):
             raise TypeError(f"EndTrace(status={self.status!r}): expected a SpanStatus")
-        if not isinstance(self.message, str):
-            raise TypeError(f"EndTrace(message={self.message!r}): expected a str")
-        object.__setattr__(self, "attributes", _frozen("EndTrace(attributes", self.attributes))
+        check_text("EndTrace(message", self.message)
+        object.__setattr__(self, "attributes", frozen("EndTrace(attributes", self.attributes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +246,7 @@ class RecursiveMetric(Operation):
         factor = self.recursion_factor
         if isinstance(factor, bool) or not isinstance(factor, int | float):
             raise TypeError(f"RecursiveMetric(recursion_factor={factor!r}): expected a number")
-        if not math.isfinite(factor):
+        if not is_finite(factor):
             raise ValueError(f"RecursiveMetric(recursion_factor={factor}): expected it finite")
 
     @property
@@ -307,8 +306,7 @@ class NestedTrace(Operation):
 
     def __post_init__(self) -> None:
         _keep_operations(self, "child_operations")
-        if not isinstance(self.name, str):
-            raise TypeError(f"NestedTrace(name={self.name!r}): expected a str")
+        check_text("NestedTrace(name", self.name)
 
     def __repr__(self) -> str:
         # Of a tree ten thousand levels deep nobody wants, and Python cannot make, a repr.
@@ -348,45 +346,14 @@ class BatchProcessing(Operation):
 # -- arguments -----------------------------------------------------------------------------
 
 
-def _check_name(call: str, name: object) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"{call}(name={name!r}): expected a str")
-    if not name:
-        raise ValueError(f"{call}(name=''): expected a name; backends find data by it")
-
-
 def _check_span(operation: StartTrace | AddSpan) -> None:
     call = type(operation).__name__
-    _check_name(call, operation.name)
+    check_name(call, operation.name)
     if not isinstance(operation.kind, SpanKind):
         raise TypeError(f"{call}({operation.name!r}, kind={operation.kind!r}): expected a SpanKind")
-    _check_id(operation, "span_id", operation.span_id, 16)
-    attributes = _frozen(f"{call}({operation.name!r}, attributes", operation.attributes)
+    check_id(operation, "span_id", operation.span_id, 16)
+    attributes = frozen(f"{call}({operation.name!r}, attributes", operation.attributes)
     object.__setattr__(operation, "attributes", attributes)
-
-
-def _check_id(operation: Operation, argument: str, value: object, digits: int) -> None:
-    if value is None:
-        return
-    call = f"{type(operation).__name__}({argument}={value!r})"
-    if not isinstance(value, str):
-        raise TypeError(f"{call}: expected {digits} hex digits, or None")
-    good = len(value) == digits and all(one in "0123456789abcdef" for one in value)
-    if not good or not value.strip("0"):
-        raise ValueError(f"{call}: expected {digits} lower-case hex digits, not all zero")
-
-
-def _frozen(call: str, attributes: object) -> Attributes:
-    if not isinstance(attributes, Mapping):
-        raise TypeError(f"{call}={attributes!r}): expected a mapping of names to values")
-    for name, value in attributes.items():
-        try:
-            if not isinstance(name, str):
-                raise TypeError("expected a str as its name")
-            any_value(value)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{call}[{name!r}]={value!r}): {error}") from None
-    return MappingProxyType(dict(attributes)) if attributes else _NONE
 
 
 def _check_metric(call: str, metric: object) -> None:

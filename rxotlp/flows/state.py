@@ -92,7 +92,8 @@ class ControlState:
             leaves it to `collect` and to the end.
         max_open_spans: spans that may be open at once, 1 or more.
         max_waiting_spans: ended spans of a trace that wait for its root; more leave ahead.
-        max_points: data points held, 1 or more; what needs one more shares an overflow point.
+        max_points: data points held, 1 or more; what needs one more shares an overflow point
+            of its metric. So many metrics there may be at most; one more is a FlowError.
         max_events: events that wait for observers, 1 or more.
         admission: bounds the telemetry in flight.
         seed: makes ids repeatable, for tests.
@@ -224,9 +225,7 @@ class ControlState:
                 return Performed(_span(opened), context.with_trace(opened))
             case EndTrace():
                 ended = traces.end(operation, context.trace, now)
-                current = context.trace
-                if current is not None and current.span_id == ended.span_id:
-                    current = ended.outer
+                current = traces.nearest_open(context.trace)
                 return Performed(_span(ended), context.with_trace(current))
             case RecordMetric(metric):
                 return self._record(operation, metric, context, now)
