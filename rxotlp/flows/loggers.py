@@ -4,9 +4,9 @@
     ControlFlowLogger     what was decided, and the way from node to node
     DataFlowLogger        data: start, each processor with sizes, end with its time
 
-Attaching one is one argument, `logger=`, of every flow and organizer; several are a list.
-Those that are given one `FlowLog` write to it together. A logger at `LogLevel.OFF` costs a
-look at its switch.
+Attaching one is one argument, `logger=`, of control and execution flows and of organizers;
+several are a list. Those that are given one `FlowLog` write to it together. A logger at
+`LogLevel.OFF` costs a look at its switch.
 """
 
 import threading

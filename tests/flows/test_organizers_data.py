@@ -4,9 +4,12 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind
@@ -226,6 +229,46 @@ def test_points_and_log_records_are_matched(clock: VirtualScheduler) -> None:
     assert [(record.body, dict(record.attributes)) for record in made.records()] == [
         (word, {"x": 1, "y": 2}) for word in "aab"
     ]
+
+
+@given(
+    alike=st.lists(st.sampled_from([("1", "a"), ("1", "b"), ("2", "a")]), min_size=1, max_size=8),
+    steps=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    kind=st.sampled_from(["logs", "points"]),
+)
+def test_side_by_side_is_what_one_after_the_other_is(
+    alike: list[tuple[str, str]], steps: tuple[int, int], kind: str
+) -> None:
+    """Of changes that do not meet, whichever records are changed and however alike they are."""
+    if kind == "logs":
+        signal = Signal.LOGS
+        records: Any = [{"timeUnixNano": t, "body": {"stringValue": b}} for t, b in alike]
+        group = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}
+    else:
+        signal = Signal.METRICS
+        points = [{"timeUnixNano": t, "asInt": str(ord(b))} for t, b in alike]
+        metrics = [{"name": "m", "gauge": {"dataPoints": points}}]
+        group = {"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]}
+    data = TelemetryData.from_json(signal, json.dumps(group))
+
+    def every(step: int, key: str) -> Process:
+        def process(given: TelemetryData, _: DataFlowState) -> TelemetryData:
+            numbers = count(1)
+
+            def change(record: Any) -> None:
+                if next(numbers) % step == 0:
+                    record.attributes.add(key=key, value=any_value(step))
+
+            return given.map_records(change)
+
+        return process
+
+    organizer = beside(every(steps[0], "x"), every(steps[1], "y"))
+    together = organizer.execute_parallel_data_flow(data)
+    in_order = organizer.execute_data_flow(data)
+    assert together is not None
+    assert in_order is not None
+    assert together.message == in_order.message
 
 
 def test_async_processors_work_at_once(scheduler: SerialScheduler) -> None:

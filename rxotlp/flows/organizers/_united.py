@@ -15,7 +15,7 @@ no processor has a reason to change; several with the same identity are told apa
 is unchanged in them, then by their order.
 """
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -44,6 +44,7 @@ class _Record:
     parts: tuple[Message, ...]  # resource group, scope group, perhaps head, record
     identity: tuple[Any, ...]
     whole: tuple[bytes, ...]  # the parts' bytes
+    place: int = 0  # among those of the same identity
 
 
 def united(
@@ -178,8 +179,15 @@ def _matched(base: list[_Record], made: list[_Record]) -> tuple[dict[int, _Recor
     """What was made of which record that was given, by its number; and what is new."""
     found: dict[int, _Record] = {}
     left = list(made)
-    # From the surest sign to the weakest: unchanged, the record itself unchanged, identity.
+    for several in (base, made):
+        places: Counter[Any] = Counter()
+        for one in several:
+            one.place = places[one.identity]
+            places[one.identity] += 1
+    # From the surest sign to the weakest: unchanged where it was, unchanged, the record itself
+    # unchanged, identity.
     signs: list[Callable[[_Record], Any]] = [
+        lambda one: (one.identity, one.place, one.whole),
         lambda one: one.whole,
         lambda one: (one.identity, one.whole[-1]),
         lambda one: one.identity,
