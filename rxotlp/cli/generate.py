@@ -61,8 +61,9 @@ def generate(
         typer.Option(
             "--output",
             "-o",
-            help="A new file of OTLP/JSON lines instead of an endpoint. With an ending .binpb, "
-            ".pb or .proto it has protobuf messages, each behind its size, and one signal.",
+            help="A file of OTLP/JSON lines instead of an endpoint; what was in it goes. With "
+            "an ending .binpb, .pb or .proto it has protobuf messages, each behind its size, "
+            "and one signal; with .gz or .zst behind that it is compressed.",
             show_default=False,
         ),
     ] = None,
@@ -143,11 +144,17 @@ def _exporter(
         return kind() if endpoint is None else kind(endpoint)
     if endpoint is not None:
         raise ValueError("generate: expected --output or --endpoint, not both")
-    if output.suffix in (".binpb", ".pb", ".proto"):
+    if output.is_dir():
+        raise ValueError(f"generate --output {output}: expected a file, this is a directory")
+    if not output.parent.is_dir():
+        raise ValueError(f"generate --output {output}: no directory {output.parent}")
+    compression = {".gz": "gzip", ".zst": "zstd"}.get(output.suffix)
+    form = (output if compression is None else output.with_suffix("")).suffix
+    if form in (".binpb", ".pb", ".proto"):
         if len(set(signals)) != 1:
             raise ValueError(
                 f"generate --output {output}: expected one --signal; protobuf does not say "
                 "which it is, so one file has one"
             )
-        return exporters.File(output, append=False, format="proto")
-    return exporters.File(output, append=False)
+        return exporters.File(output, append=False, format="proto", compression=compression)
+    return exporters.File(output, append=False, compression=compression)

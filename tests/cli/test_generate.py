@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rxotlp import Pipeline, exporters, sources
+from rxotlp import Pipeline, Signal, exporters, sources
 from rxotlp import operators as ops
 
 
@@ -75,6 +75,9 @@ def test_ctrl_c_ends_a_load_without_an_end(tmp_path: Path) -> None:
         (["--duration", "1"], "expected a rate"),
         (["--signal", "profiles"], "expected traces, metrics or logs"),
         (["--items", "1", "-o", "x.pb"], "expected one --signal"),
+        (["--items", "1", "-o", "x.pb.zst"], "expected one --signal"),
+        (["--items", "1", "-o", "no/such/x.jsonl"], "x.jsonl: no directory no/such"),
+        (["--items", "1", "-o", "."], "expected a file, this is a directory"),
         (["-o", "x", "--endpoint", "http://x"], "expected --output or --endpoint, not both"),
         (["--endpoint", "ftp://x"], "expected http://HOST"),
     ],
@@ -89,6 +92,20 @@ def test_wrong_usage_is_one_line(tmp_path: Path, arguments: list[str], says: str
 
 def test_a_file_that_cannot_be_written_is_said_and_the_status_tells(tmp_path: Path) -> None:
     """A script must not take an empty disk for a sample."""
-    done = generate(tmp_path, "--items", "10", "-o", "no/such/x.jsonl")
-    assert done.returncode in (1, 3)
-    assert "no/such/x.jsonl" in done.stderr
+    done = generate(tmp_path, "--items", "10", "-o", "/dev/full")
+    assert done.returncode == 3
+    assert "/dev/full: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["jsonl.gz", "binpb.zst"])
+def test_a_file_is_compressed_as_its_ending_says(tmp_path: Path, ending: str) -> None:
+    """A plain file with the name of a compressed one is of no use to other tools."""
+    done = generate(tmp_path, "--items", "1000", "--signal", "logs", "-o", f"x.{ending}")
+    assert (done.returncode, done.stderr) == (0, "")
+    magic = {"jsonl.gz": b"\x1f\x8b", "binpb.zst": b"\x28\xb5\x2f\xfd"}[ending]
+    assert (tmp_path / f"x.{ending}").read_bytes().startswith(magic)
+    memory = exporters.Memory()
+    source = sources.file(tmp_path / f"x.{ending}", signal=Signal.LOGS)
+    with Pipeline(source.pipe(ops.export(memory))) as reading:
+        assert reading.wait(30)
+    assert memory.items == 1000
