@@ -68,9 +68,10 @@ def operators(
 ) -> None:
     """Show the operators and processors that are installed, plug-ins among them.
 
-    Operators are what a stream's `pipe` takes; processors are what `ops.chain` takes. A
-    plug-in is a distribution with entry points in `rxotlp.operators` or `rxotlp.processors`;
-    one that cannot be imported is listed with its error.
+    Operators are what a stream's `pipe` takes; selectors are what `ops.route` goes by;
+    processors are what `ops.chain` takes. A plug-in is a distribution with entry points in
+    `rxotlp.operators` or `rxotlp.processors`; one that cannot be imported is listed with
+    its error.
 
     Example: rxotlp operators batch
 
@@ -95,7 +96,9 @@ def operators(
 def _entries() -> list[_Entry]:
     found = []
     for kind, module in (("operator", our_operators), ("processor", our_processors)):
-        found += [_entry(name, kind, OURS, value) for name, value in _functions(module)]
+        for name, value in _functions(module):
+            part = "selector" if hasattr(value, "is_selector") else kind
+            found.append(_entry(name, part, OURS, value))
         for plugin in plugins(f"{kind}s"):
             if plugin.value is None:
                 found.append(_Entry(plugin.name, kind, plugin.distribution, "", "", plugin.error))
@@ -123,7 +126,7 @@ def _entry(name: str, kind: str, origin: str, value: Callable[..., Any]) -> _Ent
 
 
 def _unknown(name: str, entries: list[_Entry]) -> str:
-    near = difflib.get_close_matches(name, [entry.name for entry in entries], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, [entry.name for entry in entries], n=1, cutoff=0.6)
     hint = f"is it {near[0]}?" if near else "`rxotlp operators` lists them"
     return f"no operator or processor {name!r}; {hint}"
 

@@ -99,7 +99,12 @@ def test_a_processor_is_shown_with_its_example() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("bach", "is it batch?"), ("xyz", "`rxotlp operators` lists them")]
+    ("name", "says"),
+    [
+        ("bach", "is it batch?"),
+        ("xyz", "`rxotlp operators` lists them"),
+        ("nope", "`rxotlp operators` lists them"),
+    ],
 )
 def test_an_unknown_name_is_one_line_with_the_nearest(name: str, says: str) -> None:
     """A typing mistake deserves its correction."""
@@ -113,6 +118,12 @@ def test_json_has_every_operator() -> None:
     """Editors and documentation are made of it; an operator left out would not be found."""
     entries = json.loads(operators("--json").stdout)
     assert {"name", "kind", "from", "signature", "meaning", "doc", "error"} == set(entries[0])
-    listed = {entry["name"] for entry in entries if entry["kind"] == "operator"}
+    kinds = {entry["name"]: entry["kind"] for entry in entries}
+    assert (kinds["batch"], kinds["by_scope"], kinds["redact"]) == (
+        "operator",
+        "selector",
+        "processor",
+    )
+    listed = {name for name, kind in kinds.items() if kind != "processor"}
     assert listed == {name for name in ops.__all__ if not name[0].isupper()}
     assert all(entry["meaning"] for entry in entries)
