@@ -1,7 +1,6 @@
 """Exporters in streams: `ops.export(exporter)` and `stream.subscribe(exporter)`."""
 
 import asyncio
-import gc
 import logging
 import queue
 import threading
@@ -19,6 +18,7 @@ from rxotlp.exporters import Exporter, File, Memory, OtlpGrpc, OtlpHttp
 from rxotlp.operators.export import export
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import AsyncScheduler, SyncScheduler
+from rxotlp.testing import no_leaks
 from tests.support import otlp_grpc_server, otlp_http_server
 
 Make = Callable[..., TelemetryData]
@@ -98,11 +98,11 @@ def test_an_exporter_holds_no_element(spans: Make, scheduler: SyncScheduler) -> 
         def export(self, data: TelemetryData) -> Outcome:
             return DELIVERED
 
-    stream: Subject[TelemetryData] = Subject()
-    stream.subscribe(Discard(scheduler=scheduler))
-    settled(stream, spans(1))
-    gc.collect()
-    assert not [thing for thing in gc.get_objects() if type(thing) is TelemetryData]
+    assert scheduler.inbox is not None  # its worker runs from here on, and is no leak
+    with no_leaks():
+        stream: Subject[TelemetryData] = Subject()
+        stream.subscribe(Discard(scheduler=scheduler))
+        settled(stream, spans(1))
 
 
 def test_a_blocking_exporter_runs_in_the_pool(
