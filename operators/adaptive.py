@@ -46,8 +46,8 @@ def adaptive_concurrency(
 
     ```
     export(exporter, max_concurrent=adaptive_concurrency())     four seconds an attempt
-        source  (abcdefgh)|
-        result  ----A---B---C---D---(EF)(GH|)     one at a time, then two, then four
+        source  (abcdefghijkl)|
+        result  ----A---B---C---D---E---F---G---H---(IJ)(KL|)     one at a time, then two
     ```
 
     Additive increase, multiplicative decrease: 1 more a round that used the limit up and went

@@ -5,7 +5,8 @@
     limit used up, all well   limit + 1 a round; doubled until the first of the above
 
 Additive increase and multiplicative decrease, a round at a time. A round is as many answers
-as may be under way, and some more where they are few, so that a mean means something. What
+as may be under way, and some more where they are few, so that a mean means something; a mean is
+larger only by more than its standard error, or jitter would look like load. What
 began before the limit was last moved says nothing about the new one, and is left out.
 
 Only successes are timed: a refusal is quick, and would make an overloaded destination look
@@ -17,11 +18,12 @@ Never below 1: what sends nothing learns nothing. No clock: the caller says what
 """
 
 import enum
+from math import sqrt
 
 __all__ = ["Aimd", "Heard"]
 
 LEAST_ROUND = 24  # answers; the mean of fewer jitters too much
-FIRST_ROUNDS = 4  # answers, while it doubles: one mistake only ends that
+FIRST_ROUNDS = 8  # answers, while it doubles, and where it is far too slow
 FORGET = 0.02  # of its distance, what the baseline goes towards a larger mean in a round
 FALL = 0.3  # the same towards a smaller mean: one lucky round is no proof
 MARGIN = 0.9  # under what the baseline allows, or a queue would stay
@@ -60,6 +62,7 @@ class Aimd:
         "_most",
         "_probing",
         "_seconds",
+        "_squares",
         "_tolerance",
         "limit",
     )
@@ -84,6 +87,7 @@ class Aimd:
         self._began = float("-inf")
         self._count = 0  # of this round: answers that were timed,
         self._seconds = 0.0  # what they took,
+        self._squares = 0.0  # the squares of that,
         self._full = False  # and whether the limit was used up
 
     def heard(self, what: Heard, seconds: float, *, now: float, full: bool) -> int:
@@ -108,10 +112,11 @@ class Aimd:
             return self.limit
         self._count += 1
         self._seconds += seconds
+        self._squares += seconds * seconds
         self._full = self._full or full
         mean = self._seconds / self._count
         if self._count >= max(self.limit, FIRST_ROUNDS if self._probing else LEAST_ROUND) or (
-            self._count >= FIRST_ROUNDS and mean > 2 * self._threshold
+            self._count >= FIRST_ROUNDS and mean - self._error(mean) > 2 * self._threshold
         ):
             self._end_round(mean, now)
         return self.limit
@@ -119,6 +124,10 @@ class Aimd:
     @property
     def _threshold(self) -> float:
         return float("inf") if self._baseline is None else self._baseline * self._tolerance
+
+    def _error(self, mean: float) -> float:
+        """How far the mean of this round may be off by chance: its standard error."""
+        return sqrt(max(0.0, self._squares / self._count - mean * mean) / self._count)
 
     def _end_round(self, mean: float, now: float) -> None:
         before, self._before = self._before, None
@@ -130,7 +139,7 @@ class Aimd:
         else:
             baseline += (mean - baseline) * FORGET
         self._baseline = baseline
-        if mean > self._threshold and self.limit > self._least:
+        if mean - self._error(mean) > self._threshold and self.limit > self._least:
             self._probing = False
             self._before = mean
             self._lower(self.limit * max(0.4, MARGIN * baseline / mean), now)
@@ -149,4 +158,5 @@ class Aimd:
     def _start_round(self) -> None:
         self._count = 0
         self._seconds = 0.0
+        self._squares = 0.0
         self._full = False

@@ -21,6 +21,13 @@ def test_it_delivers_within_a_fifth_of_the_best_fixed_limit(name: str) -> None:
     assert max(limit for _, limit in learnt.limits) < 128  # it found a bound by itself
 
 
+@pytest.mark.parametrize("seed", [4, 5])
+def test_an_unlucky_beginning_is_not_for_ever(seed: int) -> None:
+    """Jitter in the first few answers must not pass for load, nor for the usual latency."""
+    best = run("jittery", 10, seed=seed).taken
+    assert run("jittery", ops.adaptive_concurrency(), seed=seed).taken >= 0.75 * best
+
+
 def test_the_last_one_goes_on_asking_a_destination_that_is_down() -> None:
     """At least one: or nobody would notice that it is back."""
     backend = Recorder(failed("down"))
