@@ -20,9 +20,15 @@ P = ParamSpec("P")
 
 
 class Described:
-    """An operator, and what it was made of."""
+    """An operator, and what it was made of.
+
+    Attributes:
+        is_operator: for those that must not import operators.
+    """
 
     __slots__ = ("_apply", "_arguments", "_keywords", "_name")
+
+    is_operator = True
 
     def __init__(
         self, name: str, apply: Operator, arguments: tuple[Any, ...], keywords: dict[str, Any]

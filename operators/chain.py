@@ -17,7 +17,7 @@ from rxotlp._core.outcomes import ABANDONED, FILTERED, failed
 from rxotlp.claims import Discard
 from rxotlp.data import TelemetryData
 from rxotlp.errors import without_tracebacks
-from rxotlp.operators._described import described
+from rxotlp.operators._described import Described, described
 from rxotlp.operators._shell import Operator, Shell, describe, each, operator
 from rxotlp.operators._turn import Turn
 from rxotlp.shares import Share
@@ -101,7 +101,7 @@ def one_stage(
 
 
 def check_processors(call: str, processors: tuple[Processor, ...]) -> None:
-    """Raise when there is none, or one that cannot be called."""
+    """Raise when there is none, or one that is no function of an element."""
     if not processors:
         raise ValueError(f"{call}(): expected one processor or more")
     for processor in processors:
@@ -109,6 +109,11 @@ def check_processors(call: str, processors: tuple[Processor, ...]) -> None:
             raise TypeError(
                 f"{call}({processor!r}): expected a function of an element, "
                 f"got {type(processor).__name__}"
+            )
+        if isinstance(processor, Described):
+            raise TypeError(
+                f"{call}({processor!r}): expected a function of an element; "
+                "an operator stands in `pipe`"
             )
 
 
@@ -365,6 +370,11 @@ def as_list(made: Any) -> list[TelemetryData]:
     if inspect.iscoroutine(made):
         made.close()
         raise TypeError("a processor returned a coroutine: declare it with `async def`")
+    if not isinstance(made, Iterable):  # an Observable would be counted through without end
+        raise TypeError(
+            f"a processor returned {type(made).__name__}, expected TelemetryData, "
+            "an iterable of it, or None"
+        )
     parts = list(made)
     for part in parts:
         if type(part) is not TelemetryData:

@@ -84,6 +84,8 @@ def _check(asked: Condition, processor: object) -> None:
         raise TypeError(
             f"{call}: expected a function of an element, got {type(processor).__name__}"
         )
+    if getattr(processor, "is_operator", False):
+        raise TypeError(f"{call}: expected a function of an element; an operator stands in `pipe`")
     if inspect.iscoroutinefunction(processor) or inspect.iscoroutinefunction(
         getattr(processor, "__call__", None)  # noqa: B004  (an instance with an async __call__)
     ):
@@ -121,7 +123,14 @@ def _by_resource(
 def _results(made: Any) -> list[TelemetryData]:
     if made is None:
         return []
-    return [made] if isinstance(made, TelemetryData) else list(made)
+    if isinstance(made, TelemetryData):
+        return [made]
+    if not isinstance(made, Iterable):  # an Observable would be counted through without end
+        raise TypeError(
+            f"a processor in `where` returned {type(made).__name__}, expected TelemetryData, "
+            "an iterable of it, or None"
+        )
+    return list(made)
 
 
 def _alike(one: TelemetryData, other: TelemetryData) -> bool:
