@@ -14,6 +14,10 @@ from collections.abc import Sequence
 from multiprocessing import process, util
 from typing import Any
 
+from opentelemetry.sdk._logs.export import LogRecordExporter
+from opentelemetry.sdk.metrics.export import MetricExporter
+from opentelemetry.sdk.trace.export import SpanExporter
+
 from rxotlp.books import Books
 from rxotlp.operators._shell import Operator
 from rxotlp.operators.export import Exporter, export
@@ -45,19 +49,25 @@ class Bridge:
     """Feeds what an application offers through operators to an exporter.
 
     Args:
+        call: what the caller wrote, for messages.
         encoding: of which signal.
         operators: the caller's; they come before the export.
         exporter: None for OTLP as the environment says.
         limits: of the buffer.
+
+    Raises:
+        TypeError: something else stands in place of an operator or the exporter.
     """
 
     def __init__(
         self,
+        call: str,
         encoding: Encoding,
         operators: Sequence[Operator],
         exporter: Exporter | None,
         limits: Limits,
     ) -> None:
+        _check(call, operators, exporter)
         self._encoding = encoding
         self._operators = operators
         self.exporter = default_exporter(encoding.signal) if exporter is None else exporter
@@ -131,6 +141,22 @@ class Bridge:
         self.buffer.abandon()
         if self._at_end is not None:
             self._at_end.cancel()
+
+
+def _check(call: str, operators: Sequence[object], exporter: object) -> None:
+    for given in operators:
+        if not callable(given):
+            hint = "; an exporter is given by exporter=" if hasattr(given, "export") else ""
+            raise TypeError(
+                f"{call}({type(given).__name__}): expected operators, such as "
+                f"ops.map_records(...){hint}"
+            )
+    if isinstance(exporter, SpanExporter | LogRecordExporter | MetricExporter):
+        raise TypeError(
+            f"{call}(exporter={type(exporter).__name__}): expected an exporter of rxotlp, such as "
+            "exporters.OtlpHttp(...); the SDK's own take its records, and what operators give "
+            "is OTLP"
+        )
 
 
 class Bridged:

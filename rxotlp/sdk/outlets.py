@@ -58,7 +58,7 @@ class _Outlet(Bridged):
             schedule_delay=_SOON,
             export_timeout=export_timeout,
         )
-        self._bridge = Bridge(encoding, operators, exporter, chosen)
+        self._bridge = Bridge(type(self).__name__, encoding, operators, exporter, chosen)
 
     def _offer_all(self, records: Sequence[Any]) -> bool:
         taken = [self._bridge.offer(record) for record in records]

@@ -48,7 +48,7 @@ class _BatchProcessor(Bridged):
             schedule_delay=schedule_delay,
             export_timeout=export_timeout,
         )
-        self._bridge = Bridge(self._encoding, operators, exporter, chosen)
+        self._bridge = Bridge(type(self).__name__, self._encoding, operators, exporter, chosen)
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """Deliver what came so far. False when that took longer than it may."""

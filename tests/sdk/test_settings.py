@@ -3,12 +3,14 @@
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
 from rxotlp import exporters
 from rxotlp.data import Signal
-from rxotlp.sdk import BatchLogRecordProcessor, BatchSpanProcessor
+from rxotlp.sdk import BatchLogRecordProcessor, BatchSpanProcessor, MetricExporter
 from rxotlp.sdk.settings import default_exporter
 
 
@@ -67,3 +69,25 @@ def test_without_the_extra_the_import_says_what_to_install(missing: str) -> None
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert "pip install 'rxotlp[sdk]'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("make", [BatchSpanProcessor, BatchLogRecordProcessor, MetricExporter])
+def test_an_exporter_in_place_of_an_operator_is_refused(make: Any) -> None:
+    """It is where the SDK's own processors have it, so everybody tries."""
+    with pytest.raises(TypeError) as raised:
+        make(exporters.Memory())
+    assert str(raised.value) == (
+        f"{make.__name__}(Memory): expected operators, such as ops.map_records(...); "
+        "an exporter is given by exporter="
+    )
+    with pytest.raises(TypeError, match=r"\(int\): expected operators"):
+        make(3)
+
+
+def test_an_exporter_of_the_sdk_is_refused() -> None:
+    """It has an `export` too, which takes spans, and every batch would fail in it."""
+    with pytest.raises(TypeError) as raised:
+        BatchSpanProcessor(exporter=OTLPSpanExporter())  # type: ignore[arg-type]
+    assert str(raised.value).startswith(
+        "BatchSpanProcessor(exporter=OTLPSpanExporter): expected an exporter of rxotlp"
+    )
