@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import reactivex as rx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reactivex import operators as rx_ops
@@ -19,7 +20,7 @@ from reactivex import operators as rx_ops
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, failed, rejected
 from rxotlp.data import TelemetryData
-from rxotlp.testing import Recorder, Rig
+from rxotlp.testing import Recorder, Rig, spans
 
 OUTCOMES = [DELIVERED, DELIVERED, DELIVERED, failed("backend is down"), rejected("backend says no")]
 
@@ -50,8 +51,36 @@ def make(stage: str, dice: random.Random) -> Callable[[Any], Any]:
     def splitting(data: TelemetryData) -> Any:
         return data.split(max_items=1) if dice.random() < 0.5 else data
 
+    def priority(data: TelemetryData) -> float:
+        if dice.random() < 0.1:
+            raise ValueError("no")
+        return dice.choice([0, 1, 5.5, -3])
+
+    def limit() -> Any:
+        """One that changes, pauses, is wrong, and ends, fails or does neither."""
+        values: Any = [dice.choice([0, 0.5, 1, 2, 9, float("nan"), "no"]) for _ in range(4)]
+        values.append(2)  # a pause for ever behind a queue ends with the drain's deadline alone
+        stream: Any = rx.interval(dice.choice([0.05, 0.3])).pipe(
+            rx_ops.take(len(values)), rx_ops.map(lambda at: values[at])
+        )
+        end = dice.choice(["complete", "error", "never"])
+        if end != "complete":
+            stream = rx.concat(
+                stream, rx.never() if end == "never" else rx.throw(ValueError("its end"))
+            )
+        return ops.Limit(stream, dice.choice([0, 1, 4]))
+
     kind, _, option = stage.partition(" ")
     match kind:
+        case "queue" if option == "priority":
+            return ops.queue(
+                max_items=5,
+                max_out=dice.choice([1, 2]),
+                priority=priority,
+                max_attempts=2,
+                backoff=0.1,
+                linger=1.0,
+            )
         case "queue":
             return ops.queue(
                 max_items=5,
@@ -67,12 +96,28 @@ def make(stage: str, dice: random.Random) -> Callable[[Any], Any]:
             return ops.chain({"raise": raising, "split": splitting, "async": sometimes}[option])
         case "stop":
             return ops.chain(raising, on_error="stop")
+        case "parallel" if option == "priority":
+            by_id = ops.by_attribute("id") if dice.random() < 0.5 else None
+            return ops.parallel(sometimes, max_concurrent=2, priority=priority, key=by_id)
+        case "parallel" if option == "limit":
+            return ops.parallel(sometimes, max_concurrent=limit(), ordered=dice.random() < 0.5)
         case "parallel":
             return ops.parallel(sometimes, max_concurrent=2, ordered=option == "ordered")
         case "scatter_gather":
             return ops.scatter_gather(sometimes, raising, merge=lambda parts: parts[0])
+        case "batch" if option == "limit":
+            return ops.batch(max_items=limit(), max_delay=0.4, key=ops.by_scope())
         case "batch":
             return ops.batch(max_items=4, max_delay=0.4)
+        case "split_by":
+            return ops.split_by(ops.by_attribute("id"))
+        case "records":
+            return ops.records()
+        case "collect":
+            return ops.collect(max_records=limit() if option == "limit" else 3, max_delay=0.3)
+        case "discarding":
+            native = {"debounce": rx_ops.debounce(0.2), "sample": rx_ops.sample(0.3)}[option]
+            return ops.discarding(option, native)
         case "wire_tap":
             return ops.wire_tap(lambda _: None)
         case "filter":
@@ -100,7 +145,17 @@ STAGES = [
     "parallel ordered",
     "parallel unordered",
     "scatter_gather",
+    "queue priority",
+    "parallel priority",
+    "parallel limit",
     "batch",
+    "batch limit",
+    "split_by",
+    "records",
+    "collect",
+    "collect limit",
+    "discarding debounce",
+    "discarding sample",
     "wire_tap",
     "filter",
     "delay",
@@ -120,8 +175,18 @@ def build(graph: Graph, dice: random.Random) -> Callable[[Any], Any]:
     elif graph.broadcast:
         last = ops.broadcast(*branches, required=dice.choice([None, [0]]))
     else:
-        cases = dict(enumerate(branches))
-        last = ops.route(lambda _: dice.randrange(len(branches) + 1), cases)
+        names = list(range(len(branches)))
+        by: Any = dice.choice(
+            [
+                lambda _: dice.randrange(len(branches) + 1),
+                ops.round_robin,
+                ops.weighted({name: dice.choice([1, 3]) for name in names}),
+                ops.consistent_hash("trace_id"),
+                ops.consistent_hash(ops.by_attribute("id")),
+                ops.first_match([(lambda _: dice.random() < 0.5, name) for name in names]),
+            ]
+        )
+        last = ops.route(by, dict(zip(names, branches, strict=True)))
     return lambda source: source.pipe(*stages, last)
 
 
@@ -157,7 +222,7 @@ def test_every_receipt_settles_and_nothing_is_held(
     receipts = []
     sent = 0
     for count, pause in sending:
-        receipts.append(rig.send(range(sent, sent + count)))
+        receipts.append(rig.send(spans(range(sent, sent + count))))
         sent += count
         rig.wait(pause)
     if ending == "complete":
