@@ -30,6 +30,8 @@ __all__ = ["Done", "ThreadWorkers", "TurnWorkers", "WorkerPool"]
 
 Done = Callable[[ScheduledTask, Any, BaseException | None], None]
 
+BUDGET = 64  # tasks that start in one turn of a scheduler
+
 
 class WorkerPool(ABC):
     """Bounded workers.
@@ -239,7 +241,7 @@ class TurnWorkers(WorkerPool):
     # In the scheduler's turn.
     def _pump(self) -> None:
         self._posted = False
-        while True:
+        for _ in range(BUDGET):
             with self.lock:
                 if self.closed:
                     return
@@ -251,6 +253,10 @@ class TurnWorkers(WorkerPool):
                 self.running += 1
             self._start(task)
             del task
+        else:  # tasks that ask for tasks must not keep the scheduler's others waiting
+            with self.lock:
+                self.look(0.0, 0.0)
+            return
         self._set_alarm(due, now)
 
     def _set_alarm(self, due: float | None, now: float) -> None:

@@ -110,6 +110,28 @@ def test_what_is_cancelled_as_it_fails_is_not_tried_again(clock: VirtualSchedule
         task.result(0)
 
 
+def test_tasks_that_ask_for_tasks_leave_the_schedulers_others_their_turn(
+    clock: VirtualScheduler,
+) -> None:
+    """An export on the same scheduler would never run again."""
+    tasks = TaskScheduler(max_workers=1, on=clock)
+    stop = False
+
+    def again() -> None:
+        if not stop:
+            tasks.schedule_task(again)
+
+    def ends(*_: Any) -> None:
+        nonlocal stop
+        stop = True
+
+    tasks.schedule_task(again)
+    clock.post(ends)
+    clock.advance_by(0)
+    assert stop
+    assert tasks.statistics().queued == 0
+
+
 # -- strands -------------------------------------------------------------------------------------
 
 
