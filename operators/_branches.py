@@ -54,7 +54,8 @@ class Branching(Shell):
         self.branches.append(branch)
         self._open += 1
 
-        sketch = None if self.assembly is None else self.assembly.sketch
+        assembly = self.assembly  # a picture has what was there at the start
+        sketch = None if assembly is None or assembly.running else assembly.sketch
         place = None if sketch is None else sketch.built
 
         def enter(

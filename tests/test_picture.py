@@ -129,6 +129,24 @@ def test_cold_telemetry_is_not_delivered_by_drawing() -> None:
     assert not sink.attempts
 
 
+def test_branches_that_are_subscribed_while_it_runs_are_not_in_it() -> None:
+    """A picture shows what was there at the start; their places are nobody's in it."""
+    clock = VirtualScheduler()
+    later = rx.interval(1.0, scheduler=clock).pipe(
+        rx_ops.take(2),
+        rx_ops.flat_map(
+            lambda _: rx.empty().pipe(ops.route("signal", {Signal.LOGS: ops.wire_tap(print)}))
+        ),
+    )
+    source = sources.from_iterable([], name="source")
+    stream = rx.merge(source, later).pipe(ops.export(exporters.Memory()))
+    pipeline = Pipeline(stream, scheduler=clock)
+    pipeline.start()
+    before = pipeline.to_mermaid()
+    clock.advance_by(5)
+    assert pipeline.to_mermaid() == before
+
+
 def test_counts_are_those_of_the_books() -> None:
     """Where did it stay? The picture of a running pipeline answers."""
     stream = sources.generate(items=100).pipe(ops.batch(), memory())
