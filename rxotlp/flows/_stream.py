@@ -203,9 +203,13 @@ class StreamFlow:
             PipelineError: called where waiting would wait for itself.
         """
         scheduler = self.scheduler
-        if scheduler.running_here:
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if scheduler.running_here or (here is not None and here is scheduler.loop):
             raise PipelineError(
-                f"{type(self).__name__}.stop() inside an action of its scheduler would wait for "
+                f"{type(self).__name__}.stop() on the thread that runs its actions would wait for "
                 "itself; use `await flow.astop()`"
             )
         run = self._closing()

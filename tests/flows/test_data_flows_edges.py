@@ -8,7 +8,7 @@ import pytest
 
 from rxotlp._core.outcomes import Kind
 from rxotlp.data import TelemetryData
-from rxotlp.errors import RefusedError
+from rxotlp.errors import PipelineError, RefusedError
 from rxotlp.flows import AsyncDataFlow, HybridDataFlow, SyncDataFlow
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import AsyncScheduler, SyncScheduler, VirtualScheduler
@@ -99,6 +99,21 @@ def test_a_stop_can_be_awaited_in_virtual_time(clock: VirtualScheduler) -> None:
     receipt = flow.process(logs([1]))
     assert asyncio.run(flow.astop())
     assert kind(receipt) is not Kind.FAILED
+
+
+def test_a_stop_on_the_loop_says_the_way_out() -> None:
+    """It would keep the loop from ending what it waits for, and then lose it."""
+
+    async def main() -> None:
+        async with AsyncScheduler(asyncio.get_running_loop()) as scheduler:
+            flow = AsyncDataFlow(scheduler=scheduler)
+            receipt = flow.process(logs([1]))
+            with pytest.raises(PipelineError, match=r"await flow\.astop"):
+                flow.stop()
+            assert await flow.astop()
+            assert kind(receipt) is not Kind.FAILED
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
