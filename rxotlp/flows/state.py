@@ -42,6 +42,7 @@ from rxotlp.flows.operations import (
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.operators._shell import check_count, check_seconds
 from rxotlp.schedulers import SerialScheduler, default_scheduler
+from rxotlp.schedulers.forks import watch
 
 __all__ = ["ControlState", "Performed", "Statistics"]
 
@@ -151,6 +152,7 @@ class ControlState:
         self._performed: dict[str, int] = {}
         self._leaving: list[TelemetryData] = []
         self._make_id = make_id
+        watch(self)
 
     # -- operations ------------------------------------------------------------------------
 
@@ -279,6 +281,10 @@ class ControlState:
             timer.dispose()
         for data in leaving:
             self.telemetry.emit(data)
+
+    def _after_fork(self) -> None:
+        # Another thread may have held it in the parent, and is not here to release it.
+        self._lock = threading.Lock()
 
     def _due(self, _scheduler: abc.SchedulerBase, _state: Any) -> abc.DisposableBase:
         self.collect()

@@ -1,6 +1,8 @@
 """Operations at their edges: what cannot become OTLP, deep levels cut off, ends out of order."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -174,3 +176,15 @@ def test_an_observer_of_events_that_raises_takes_nothing_from_others(
     clock.advance_by(0)
     assert len(seen) == 4
     assert over == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_waits_for_no_thread_of_its_parent(clock: VirtualScheduler) -> None:
+    """A thread that was just then at work holds the lock, and is not there to release it."""
+    flow = SyncControlFlow(scheduler=clock)
+    with flow.state._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(20)  # rather than wait for ever
+            os._exit(int(flow.state.statistics().open_spans))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
