@@ -334,7 +334,11 @@ class StreamFlow:
         with self._lock:
             run, self._run = self._run, None
         if run is not None:
-            run.intake.stop()
+            try:
+                run.intake.stop()
+            except PipelineError:  # its scheduler is closed: nothing will be done any more
+                run.intake.close()
+                raise
         return run
 
     def _close(self, run: _Run) -> None:

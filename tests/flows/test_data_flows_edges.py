@@ -116,6 +116,17 @@ def test_a_stop_on_the_loop_says_the_way_out() -> None:
     asyncio.run(main())
 
 
+def test_a_stop_after_its_scheduler_closed_leaves_no_sender_waiting() -> None:
+    """It cannot be done any more, and whoever gave it in must hear so."""
+    with VirtualScheduler() as scheduler:
+        flow = AsyncDataFlow(scheduler=scheduler)
+        receipt = flow.process(logs([1]))
+    with pytest.raises(PipelineError, match=r"close\(\)"):
+        flow.stop()
+    assert kind(receipt) is Kind.FAILED
+    assert flow.admission.bytes == 0
+
+
 @pytest.mark.parametrize(
     "make",
     [
