@@ -118,6 +118,9 @@ class SerialExecutor(Scheduler, ABC):
 
     def _notice(self) -> None:
         """Something was put into the inbox. May run inside a finalizer."""
+        # Whoever put it may have been held up since, and it may be done by now. Somebody must
+        # find the inbox empty all the same, or it would never wake anyone again.
+        self._tick = True
         # Who has the turn looks into the inbox after letting go of it.
         if not self._turn.locked():
             self._wake()

@@ -425,6 +425,22 @@ def test_a_fork_inside_an_action_leaves_the_child_its_turn(scheduler: SyncSchedu
     assert found == [b"ok"]
 
 
+def test_a_wake_that_comes_late_does_not_leave_the_inbox_deaf(scheduler: SyncScheduler) -> None:
+    """The thread that posts may be held up between handing over and waking."""
+    inbox, ran = scheduler.inbox, list[str]()
+    inbox._queue.put(lambda: ran.append("first"))  # handed over, and held up
+    scheduler.schedule(lambda *_: None)  # whoever has the turn meanwhile does it
+    assert ran == ["first"]
+    inbox._woken = True  # the rest of `put`
+    inbox._wake()
+    assert scheduler.wait_for(lambda: not inbox._woken, timeout=PATIENCE)
+    scheduler.post(lambda: ran.append("second"))
+    deadline = time.monotonic() + PATIENCE
+    while len(ran) < 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert ran == ["first", "second"]
+
+
 def test_arming_a_timer_does_not_hide_that_the_budget_ended_with_the_inbox(
     scheduler: SyncScheduler,
 ) -> None:
