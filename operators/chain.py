@@ -246,16 +246,16 @@ class _Plain(Chain):
                     results = _spread(made, tuple(processors))
                     break
             else:
-                if made is data:  # looked at, not changed
-                    cell = [data]
-                    del data, made
-                    self.emit(cell)
-                    return
                 results = [made]
         except Exception as error:
             cell = [data]
             del data, made
             self._raised(cell, error)
+            return
+        if made is data:  # looked at, not changed
+            cell = [data]
+            del data, made, results
+            self.emit(cell)
             return
         share = data._share
         assert share is not None
