@@ -114,12 +114,18 @@ def _from_threads(subject: Subject, scheduler: SerialScheduler) -> None:
         on_completed=ended.set, on_error=lambda _: ended.set(), scheduler=scheduler
     )
 
+    raised: list[str] = []
+
     def send(first: int) -> None:
         for number in range(first, first + EACH):
             receipt = Receipt()
             receipts.append(receipt)
             cell = [receipt.attach(subject.element([number]))]
-            source.on_next(cell.pop())
+            try:
+                source.on_next(cell.pop())
+            except Exception as error:
+                raised.append(f"{type(error).__name__}: {error}")
+                return
 
     workers = [
         threading.Thread(target=send, args=(1 + EACH * at,), daemon=True) for at in range(THREADS)
@@ -129,6 +135,7 @@ def _from_threads(subject: Subject, scheduler: SerialScheduler) -> None:
     for worker in workers:
         worker.join(subject.seconds)
     expect(not any(worker.is_alive() for worker in workers), "a thread never came back")
+    expect(not raised, f"raised on a thread that sent: {raised[:1]}")
     source.on_completed()
     ended.wait(subject.seconds)
     _until(lambda: all(receipt.outcome is not None for receipt in receipts), subject.seconds)
