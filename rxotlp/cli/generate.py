@@ -9,7 +9,7 @@ from reactivex import Observable
 
 from rxotlp import exporters, sources
 from rxotlp import operators as ops
-from rxotlp.cli.logs import LogFormat, LogLevel, log_to_stderr
+from rxotlp.cli.logs import LogFormat, LogLevel, log_to_stderr, tell_the_first_given_up
 from rxotlp.cli.running import main
 from rxotlp.cli.status import Status, exit_with, status_of
 from rxotlp.errors import OtlpError
@@ -105,6 +105,7 @@ def generate(
     balance.
     """
     log_to_stderr(log_level, LogFormat.TEXT)
+    tell_the_first_given_up()
     try:
         source = sources.generate(
             signal or (Signal.TRACES, Signal.METRICS, Signal.LOGS),

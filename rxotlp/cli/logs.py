@@ -5,7 +5,7 @@ import json
 import logging
 import time
 
-__all__ = ["LogFormat", "LogLevel", "log_to_stderr"]
+__all__ = ["LogFormat", "LogLevel", "log_to_stderr", "tell_the_first_given_up"]
 
 
 class LogFormat(enum.StrEnum):
@@ -50,3 +50,20 @@ def log_to_stderr(level: LogLevel, form: LogFormat) -> None:
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+
+
+def tell_the_first_given_up() -> None:
+    """For commands that end at the first request that is given up, with hundreds under way."""
+    logging.getLogger("rxotlp").addFilter(_FirstGivenUp())
+
+
+class _FirstGivenUp(logging.Filter):
+    """One line about what was given up, not one for each request that was under way."""
+
+    told = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "given up after" not in str(record.msg):
+            return True
+        told, self.told = self.told, True
+        return not told

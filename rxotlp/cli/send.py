@@ -1,7 +1,6 @@
 """`rxotlp send`: the requests of a file to an endpoint, on from where it stopped the last time."""
 
 import enum
-import logging
 import os
 import shlex
 import sys
@@ -25,7 +24,7 @@ from rxotlp import exporters, sources
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import Kind
 from rxotlp.cli.generate import Protocol
-from rxotlp.cli.logs import LogFormat, LogLevel, log_to_stderr
+from rxotlp.cli.logs import LogFormat, LogLevel, log_to_stderr, tell_the_first_given_up
 from rxotlp.cli.running import main
 from rxotlp.cli.status import Status, exit_with, say, status_of
 from rxotlp.errors import OtlpError, UsageError
@@ -140,7 +139,7 @@ def send(
     not be read, or is not sent yet.
     """
     log_to_stderr(log_level, LogFormat.TEXT)
-    logging.getLogger("rxotlp").addFilter(_FirstGivenUp())
+    tell_the_first_given_up()
     mark = Path(f"{file}.sent") if checkpoint is None else checkpoint
     tally = Tally()
     try:
@@ -213,18 +212,6 @@ def _headers(given: list[str]) -> dict[str, str]:
             raise UsageError(f"--header {name.strip() or pair!r}: expected NAME=VALUE")
         headers[name.strip()] = value.strip()
     return headers
-
-
-class _FirstGivenUp(logging.Filter):
-    """One line about what was given up, not one for each request that was under way."""
-
-    told = False
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if "given up after" not in str(record.msg):
-            return True
-        told, self.told = self.told, True
-        return not told
 
 
 class _Bar:

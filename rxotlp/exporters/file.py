@@ -152,7 +152,9 @@ class _Records:
     __slots__ = ("_descriptor", "_regular")
 
     def __init__(self, path: Path, *, empty: bool, lines: bool, compression: str | None) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | (os.O_TRUNC if empty else 0)
+        # Read from only to mend: a reader of our own would keep a pipe from breaking.
+        mode = os.O_RDWR if not path.exists() or path.is_file() else os.O_WRONLY
+        flags = mode | os.O_APPEND | os.O_CREAT | (os.O_TRUNC if empty else 0)
         self._descriptor = os.open(path, flags, 0o666)
         try:
             status = os.fstat(self._descriptor)

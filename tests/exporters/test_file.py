@@ -285,3 +285,15 @@ def test_wrong_arguments_fail_where_they_are_written(argument: dict[str, Any]) -
     (name,) = argument
     with pytest.raises(ValueError, match=rf"File\({name}=.*\): expected"):
         File("out.jsonl", **argument)
+
+
+def test_a_pipe_that_nobody_reads_any_more_is_told(tmp_path: Path, logs: Make) -> None:
+    """`rxotlp generate -o /dev/stdout | head` ends instead of waiting for itself to read."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    exporter = File(pipe)
+    assert exporter.export(logs()) == DELIVERED
+    os.close(reader)
+    assert exporter.export(logs()).kind is Kind.FAILED
+    exporter.close()
