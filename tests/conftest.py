@@ -16,11 +16,12 @@ def _closed_rigs() -> Iterator[None]:
         rig.opened.pop().close()
 
 
-def pytest_collection_finish() -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _small_heap() -> None:
     """Take what exists by now out of the collector's sight.
 
     Hundreds of tests collect garbage to see that elements die; with thousands of modules and
-    collected tests in memory each collection would cost a tenth of a second.
+    what earlier tests left in memory each collection would cost a tenth of a second.
     """
     gc.collect()
     gc.freeze()

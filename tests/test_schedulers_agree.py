@@ -7,7 +7,7 @@ the books say the same, whoever's turn it is.
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -106,7 +106,8 @@ def result(run: Callable[[Observable[Any]], Pipeline]) -> tuple[Any, ...]:
     return (
         Counter(flaky.ids),
         Counter(batched.ids),
-        {account.name: asdict(account) for account in pipeline.books},
+        # Why batches closed depends on how fast the machine is; what was in them does not.
+        {account.name: asdict(replace(account, closed={})) for account in pipeline.books},
     )
 
 

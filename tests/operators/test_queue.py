@@ -462,7 +462,10 @@ def test_what_comes_when_its_scheduler_is_closed_fails_and_says_so() -> None:
     receipt = Receipt()
     with pytest.raises(PipelineError, match="close"):
         subject.on_next(receipt.attach(logs([1])))
-    gc.collect()
+    settled = threading.Event()
+    receipt.on_settle(lambda _: settled.set())
+    gc.collect()  # the exception's frames held it; a thread of its own hears of its death
+    assert settled.wait(30)
     assert kind(receipt) is Kind.FAILED
 
 
