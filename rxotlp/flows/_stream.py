@@ -19,6 +19,7 @@ from rxotlp.assembly import Assembly
 from rxotlp.books import Books
 from rxotlp.data import TelemetryData
 from rxotlp.errors import PipelineError
+from rxotlp.flows._hot import Hot
 from rxotlp.operators._shell import each
 from rxotlp.operators.export import export
 from rxotlp.operators.route import route
@@ -44,7 +45,7 @@ class Intake(Source):
         """There is nothing to give back."""
 
 
-class Output(Observable[TelemetryData]):
+class Output(Hot[TelemetryData]):
     """What a flow made, for whoever subscribes; a hot stream that outlives stops.
 
     Attributes:
@@ -54,13 +55,7 @@ class Output(Observable[TelemetryData]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._observers: tuple[abc.ObserverBase[TelemetryData], ...] = ()
         self.unobserved = 0
-
-    @property
-    def observed(self) -> bool:
-        """Whether anybody is subscribed."""
-        return bool(self._observers)
 
     def put(self, value: Any) -> None:
         """One result, in the scheduler's turn; Deliveries of what nobody took are not shown.
@@ -74,18 +69,6 @@ class Output(Observable[TelemetryData]):
         """Take what nobody is subscribed to."""
         self.unobserved += data.items
         return DELIVERED
-
-    def _subscribe_core(
-        self,
-        observer: abc.ObserverBase[TelemetryData],
-        scheduler: abc.SchedulerBase | None = None,
-    ) -> abc.DisposableBase:
-        self._observers = (*self._observers, observer)
-
-        def detach() -> None:
-            self._observers = tuple(known for known in self._observers if known is not observer)
-
-        return Disposable(detach)
 
 
 class _Run(NamedTuple):

@@ -9,9 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reactivex import Observable, abc
-from reactivex.disposable import Disposable
-
+from rxotlp.flows._hot import Hot
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.results import ExecutionResult
@@ -52,7 +50,7 @@ class ControlEvent:
     error: BaseException | None = None
 
 
-class Events(Observable[ControlEvent]):
+class Events(Hot[ControlEvent]):
     """A bounded, hot stream of events.
 
     Attributes:
@@ -64,13 +62,7 @@ class Events(Observable[ControlEvent]):
         self._scheduler = scheduler
         self._waiting: deque[ControlEvent] = deque(maxlen=capacity)
         self._posted = False
-        self._observers: tuple[abc.ObserverBase[ControlEvent], ...] = ()
         self.missed = 0
-
-    @property
-    def observed(self) -> bool:
-        """Whether anybody looks on; without, nobody need make events."""
-        return bool(self._observers)
 
     def put(self, event: ControlEvent) -> None:
         """Hand over one event; from any thread, and without running anything."""
@@ -105,15 +97,3 @@ class Events(Observable[ControlEvent]):
             observers, self._observers = self._observers, ()
             for observer in observers:
                 observer.on_completed()
-
-    def _subscribe_core(
-        self,
-        observer: abc.ObserverBase[ControlEvent],
-        scheduler: abc.SchedulerBase | None = None,
-    ) -> abc.DisposableBase:
-        self._observers = (*self._observers, observer)
-
-        def detach() -> None:
-            self._observers = tuple(known for known in self._observers if known is not observer)
-
-        return Disposable(detach)

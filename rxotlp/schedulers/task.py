@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 from rxotlp._core.backoff import Backoff, RetryBudget
 from rxotlp._core.priorities import rank
 from rxotlp._core.tasks import TaskQueue
-from rxotlp.errors import PipelineError
+from rxotlp.errors import PipelineError, without_tracebacks
 from rxotlp.schedulers import forks
 from rxotlp.schedulers.base import SerialScheduler
 from rxotlp.schedulers.scheduled_task import Attempt, ScheduledTask
@@ -281,7 +281,7 @@ class TaskScheduler:
             len(task.history),
             "; ".join(f"at {attempt.at:.3f} s {attempt.error}" for attempt in task.history),
         )
-        error.__traceback__ = None  # its frames may hold telemetry
+        without_tracebacks(error)  # frames may hold telemetry
         task.fail(error)
         if self.on_failure is not None:
             try:
