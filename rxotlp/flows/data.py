@@ -5,7 +5,8 @@
     HybridDataFlow   small things at once, urgent ones before all that wait, the rest in batches
 
 The last two have a stream inside and results on `flow.output`. All three are operators too:
-`stream.pipe(ops.execute(flow))`.
+`stream.pipe(ops.execute(flow))`. A `DataFlowLogger` hears of each element (of each batch, where
+batches are processed): its start, each processor with sizes, and its end with the time it took.
 """
 
 import asyncio
@@ -21,7 +22,10 @@ from rxotlp._core.outcomes import FILTERED
 from rxotlp.data import TelemetryData
 from rxotlp.errors import FlushFailed, RefusedError
 from rxotlp.flows._stream import Operator, StreamFlow
+from rxotlp.flows._told import Way, named, of_data, told, told_failed
+from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.data_routing import DataRoute, DataRouter
+from rxotlp.flows.loggers import Attached, attached
 from rxotlp.operators._shell import check_count, check_seconds
 from rxotlp.operators.batch import batch
 from rxotlp.operators.chain import Processor, as_list, chain, check_processors, is_async
@@ -40,6 +44,7 @@ class SyncDataFlow:
     Args:
         pipeline: plain processors, one after the other, as in `ops.chain`.
         max_items, max_bytes: what `buffer` keeps at most.
+        logger: a `DataFlowLogger`, or several loggers; see `rxotlp.flows.loggers`.
 
     What `process` is given is not kept, and what `buffer` keeps is processed by `flush` and
     by nothing else. Any number of threads may call at once.
@@ -50,6 +55,7 @@ class SyncDataFlow:
         *pipeline: Processor,
         max_items: int = 10_000,
         max_bytes: int = ROOM,
+        logger: Attached = None,
     ) -> None:
         check_processors("SyncDataFlow", pipeline)
         for processor in pipeline:
@@ -63,6 +69,7 @@ class SyncDataFlow:
         self._processors = pipeline
         self._max_items = max_items
         self._max_bytes = max_bytes
+        self._loggers = of_data(attached("SyncDataFlow", logger, None))
         self._lock = threading.Lock()
         self._kept: list[TelemetryData] = []
         self._items = self._bytes = 0
@@ -72,8 +79,13 @@ class SyncDataFlow:
         """Items that are kept."""
         return self._items
 
-    def process(self, data: TelemetryData) -> list[TelemetryData]:
+    def process(
+        self, data: TelemetryData, *, context: ExecutionContext | None = None
+    ) -> list[TelemetryData]:
         """Process an element now.
+
+        Args:
+            context: the execution that it is part of, for log entries; its own without.
 
         Returns:
             What came of it: nothing when it was filtered. With a receipt, its sender hears
@@ -85,9 +97,7 @@ class SyncDataFlow:
         """
         if not isinstance(data, TelemetryData):
             raise TypeError(f"SyncDataFlow.process({type(data).__name__}): expected TelemetryData")
-        parts = [data]
-        for processor in self._processors:
-            parts = [made for part in parts for made in as_list(processor(part))]
+        parts = self._processed(data, context)
         share = data._share
         if share is None:
             return parts
@@ -159,7 +169,35 @@ class SyncDataFlow:
 
     def as_operator(self) -> Operator:
         """`ops.chain` of the processors: what raises rejects its element, and no more."""
-        return chain(*self._processors, name="sync")
+        if not self._loggers:
+            return chain(*self._processors, name="sync")
+
+        def processed(data: TelemetryData) -> list[TelemetryData] | TelemetryData:
+            parts = self._processed(data, None)
+            return parts[0] if len(parts) == 1 else parts
+
+        return chain(processed, name="sync")
+
+    def _processed(
+        self, data: TelemetryData, context: ExecutionContext | None
+    ) -> list[TelemetryData]:
+        way = Way.begin(self._loggers, data, context) if self._loggers else None
+        parts = [data]
+        try:
+            for processor in self._processors:
+                made: list[TelemetryData] = []
+                for part in parts:
+                    results = as_list(processor(part))
+                    if way is not None:
+                        way.step(named(processor), part, results)
+                    made += results
+                parts = made
+        except Exception as error:
+            told_failed(self._loggers, error, way, context)
+            raise
+        if way is not None:
+            way.end(parts)
+        return parts
 
     def __repr__(self) -> str:
         return f"<SyncDataFlow of {len(self._processors)} processors, {self._items} items kept>"
@@ -183,6 +221,7 @@ class AsyncDataFlow(StreamFlow):
         max_items, max_bytes: what may be in the flow; `process` refuses more, `aprocess`
             waits.
         scheduler: whose turn and time it is.
+        logger: a `DataFlowLogger`, or several loggers; see `rxotlp.flows.loggers`.
     """
 
     def __init__(
@@ -197,27 +236,32 @@ class AsyncDataFlow(StreamFlow):
         max_items: int = 100_000,
         max_bytes: int = ROOM,
         scheduler: SerialScheduler | None = None,
+        logger: Attached = None,
     ) -> None:
         check_count("AsyncDataFlow(batch_size", batch_size, why="no batch could hold anything")
         check_seconds("AsyncDataFlow(flush_interval", flush_interval, why="a batch needs time")
         check_count("AsyncDataFlow(retries", retries, least=0, why="it counts retries")
         check_seconds("AsyncDataFlow(retry_delay", retry_delay, why="a retry at once would race")
         check_count("AsyncDataFlow(max_concurrent", max_concurrent, why="nothing could run")
+        name = "batch"
         if process is not None:
             check_processors("AsyncDataFlow", (process,))
+            name = named(process)
             if retries:
                 process = _retrying(process, retries, retry_delay)
         joined = batch(max_items=batch_size, max_delay=flush_interval)
 
         def operator() -> Operator:
-            if process is None:
+            if processed is None:
                 return joined
             if max_concurrent == 1:
-                return rx.compose(joined, chain(process, name="process"))
-            at_once = parallel(process, max_concurrent=max_concurrent, name="process")
+                return rx.compose(joined, chain(processed, name="process"))
+            at_once = parallel(processed, max_concurrent=max_concurrent, name="process")
             return rx.compose(joined, at_once)
 
         super().__init__(operator, max_items=max_items, max_bytes=max_bytes, scheduler=scheduler)
+        loggers = of_data(attached("AsyncDataFlow", logger, self.scheduler))
+        processed = told(loggers, process or _unchanged, name=name) if loggers else process
 
 
 class HybridDataFlow(StreamFlow):
@@ -236,7 +280,8 @@ class HybridDataFlow(StreamFlow):
         max_concurrent: elements of PRIORITY processed at once, 1 or more.
         max_priority: elements of PRIORITY that wait, 0 or more; one more fails as retryable.
         ageing: seconds of waiting that weigh as much as one step of priority, above 0.
-        max_items, max_bytes, scheduler: as for `AsyncDataFlow`.
+        max_items, max_bytes, scheduler, logger: as for `AsyncDataFlow`; the execution of each
+            element has the attribute `route`.
     """
 
     def __init__(
@@ -252,6 +297,7 @@ class HybridDataFlow(StreamFlow):
         max_items: int = 100_000,
         max_bytes: int = ROOM,
         scheduler: SerialScheduler | None = None,
+        logger: Attached = None,
     ) -> None:
         check_processors("HybridDataFlow", (process,))
         check_count("HybridDataFlow(batch_size", batch_size, why="no batch could hold anything")
@@ -268,13 +314,13 @@ class HybridDataFlow(StreamFlow):
             return route(
                 chosen.route_data,
                 {
-                    DataRoute.SYNC: chain(process, name="sync"),
+                    DataRoute.SYNC: chain(ways[DataRoute.SYNC], name="sync"),
                     DataRoute.ASYNC: rx.compose(
                         batch(max_items=batch_size, max_delay=flush_interval),
-                        chain(process, name="async"),
+                        chain(ways[DataRoute.ASYNC], name="async"),
                     ),
                     DataRoute.PRIORITY: parallel(
-                        _on_the_loop(process),
+                        _on_the_loop(ways[DataRoute.PRIORITY]),
                         max_concurrent=max_concurrent,
                         priority=chosen.priority,
                         ageing=ageing,
@@ -286,12 +332,18 @@ class HybridDataFlow(StreamFlow):
             )
 
         super().__init__(operator, max_items=max_items, max_bytes=max_bytes, scheduler=scheduler)
+        loggers = of_data(attached("HybridDataFlow", logger, self.scheduler))
+        ways = {way: told(loggers, process, {"route": way.value}) for way in DataRoute}
 
     def _inline(self, data: TelemetryData) -> bool:
         try:
             return self.router.route_data(data) is DataRoute.SYNC
         except Exception:  # the route in the stream meets it again, and rejects the element
             return False
+
+
+def _unchanged(data: TelemetryData) -> TelemetryData:
+    return data
 
 
 def _retrying(process: Processor, retries: int, delay: float) -> Processor:

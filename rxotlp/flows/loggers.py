@@ -4,13 +4,13 @@
     ControlFlowLogger     what was decided, and the way from node to node
     DataFlowLogger        data: start, each processor with sizes, end with its time
 
-Attaching one is one argument, `logger=`, of control and execution flows and of organizers;
-several are a list. Those that are given one `FlowLog` write to it together. A logger at
-`LogLevel.OFF` costs a look at its switch.
+Attaching one is one argument, `logger=`, of every flow and of organizers; several are a
+list. Those that are given one `FlowLog` write to it together. A logger at `LogLevel.OFF`
+costs a look at its switch.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ __all__ = [
     "FlowLogger",
     "attached",
 ]
+
+Made = TelemetryData | Sequence[TelemetryData] | None  # what a processor made
 
 _MAX_STARTED = 10_000  # operations under way whose start is remembered
 
@@ -104,7 +106,8 @@ class FlowLogger:
     ) -> None:
         """Hear what a flow does with an operation; most loggers do not care."""
 
-    def _says(self, level: LogLevel) -> bool:
+    def says(self, level: LogLevel) -> bool:
+        """Whether an entry of `level` would be made, and reach anybody."""
         return level >= self._level and self.log.wants(self.kind, level)
 
     def _say(
@@ -158,7 +161,7 @@ class ExecutionFlowLogger(FlowLogger):
         elif kind is EventKind.FAILED:
             assert error is not None
             self.log_execution_error(operation, error, context, duration=seconds, time=time)
-        elif self._says(LogLevel.INFO):
+        elif self.says(LogLevel.INFO):
             metadata = {"operation": operation.label, "duration": seconds}
             text = f"execution cancelled: {operation.label}"
             self._say(LogLevel.INFO, text, context, metadata, time)
@@ -167,7 +170,7 @@ class ExecutionFlowLogger(FlowLogger):
         self, operation: Operation, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """An operation starts."""
-        if self._says(LogLevel.INFO):
+        if self.says(LogLevel.INFO):
             metadata = {"operation": operation.label}
             text = f"execution starts: {operation.label}"
             self._say(LogLevel.INFO, text, context, metadata, time)
@@ -182,7 +185,7 @@ class ExecutionFlowLogger(FlowLogger):
         time: int | None = None,
     ) -> None:
         """An operation ends, after `duration` seconds."""
-        if self._says(LogLevel.INFO):
+        if self.says(LogLevel.INFO):
             kind = type(result).__name__
             metadata = {"operation": operation.label, "result": kind, "duration": duration}
             text = f"execution ends: {operation.label}, {kind} after {duration:.6f} s"
@@ -198,7 +201,7 @@ class ExecutionFlowLogger(FlowLogger):
         time: int | None = None,
     ) -> None:
         """An operation failed, after `duration` seconds."""
-        if self._says(LogLevel.ERROR):
+        if self.says(LogLevel.ERROR):
             metadata = {"operation": operation.label, "duration": duration, **_described(error)}
             text = f"execution failed: {operation.label}, {_line(error)}"
             self._say(LogLevel.ERROR, text, context, metadata, time)
@@ -213,7 +216,7 @@ class ControlFlowLogger(FlowLogger):
         self, decision: ControlDecision, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """Something was decided."""
-        if self._says(LogLevel.INFO):
+        if self.says(LogLevel.INFO):
             chosen = "nowhere" if decision.chosen is None else decision.chosen
             why = f" ({decision.reason})" if decision.reason else ""
             metadata = {
@@ -229,7 +232,7 @@ class ControlFlowLogger(FlowLogger):
         self, start: str, end: str, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """Control goes from one node to another."""
-        if self._says(LogLevel.DEBUG):
+        if self.says(LogLevel.DEBUG):
             text = f"control transition: {start} -> {end}"
             self._say(LogLevel.DEBUG, text, context, {"from": start, "to": end}, time)
 
@@ -243,7 +246,7 @@ class DataFlowLogger(FlowLogger):
         self, data: TelemetryData, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """Data arrives."""
-        if self._says(LogLevel.INFO):
+        if self.says(LogLevel.INFO):
             items, size = _sizes(data)
             metadata = {"signal": data.signal.value, "items": items, "bytes": size}
             self._say(LogLevel.INFO, f"data flow starts: {data!r}", context, metadata, time)
@@ -252,13 +255,13 @@ class DataFlowLogger(FlowLogger):
         self,
         processor: str,
         given: TelemetryData,
-        made: TelemetryData | None,
+        made: Made,
         context: ExecutionContext,
         *,
         time: int | None = None,
     ) -> None:
-        """A processor made `made` of `given`; None when it filtered all of it."""
-        if self._says(LogLevel.DEBUG):
+        """A processor made `made` of `given`; nothing when it filtered all of it."""
+        if self.says(LogLevel.DEBUG):
             before, after = _sizes(given), _sizes(made)
             metadata = {
                 "processor": processor,
@@ -275,17 +278,17 @@ class DataFlowLogger(FlowLogger):
 
     def log_data_flow_end(
         self,
-        data: TelemetryData | None,
+        data: Made,
         duration: float,
         context: ExecutionContext,
         *,
         time: int | None = None,
     ) -> None:
-        """Data leaves, after `duration` seconds; None when all of it was filtered."""
-        if self._says(LogLevel.INFO):
+        """Data leaves, after `duration` seconds; nothing when all of it was filtered."""
+        if self.says(LogLevel.INFO):
             items, size = _sizes(data)
             metadata = {"items": items, "bytes": size, "duration": duration}
-            left = "nothing is left" if data is None else repr(data)
+            left = repr(data) if isinstance(data, TelemetryData) else _counted(data)
             text = f"data flow ends: {left}, after {duration:.6f} s"
             self._say(LogLevel.INFO, text, context, metadata, time)
 
@@ -293,7 +296,7 @@ class DataFlowLogger(FlowLogger):
         self, error: BaseException, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """Data could not be processed."""
-        if self._says(LogLevel.ERROR):
+        if self.says(LogLevel.ERROR):
             text = f"data flow failed: {_line(error)}"
             self._say(LogLevel.ERROR, text, context, _described(error), time)
 
@@ -303,8 +306,10 @@ class DataFlowLogger(FlowLogger):
 Attached = FlowLogger | Iterable[FlowLogger] | None
 
 
-def attached(call: str, logger: Attached, scheduler: SerialScheduler) -> tuple[FlowLogger, ...]:
-    """The loggers in a flow's `logger=`, bound to its scheduler.
+def attached(
+    call: str, logger: Attached, scheduler: SerialScheduler | None
+) -> tuple[FlowLogger, ...]:
+    """The loggers in a flow's `logger=`, bound to its scheduler if it has one.
 
     Raises:
         TypeError: it is neither a logger nor several.
@@ -318,7 +323,8 @@ def attached(call: str, logger: Attached, scheduler: SerialScheduler) -> tuple[F
     for one in loggers:
         if not isinstance(one, FlowLogger):
             raise TypeError(f"{call}(logger={one!r}): expected a logger of rxotlp.flows")
-        one.log.bind(scheduler)
+        if scheduler is not None:
+            one.log.bind(scheduler)
     return loggers
 
 
@@ -329,14 +335,21 @@ def _of(result: ExecutionResult, context: ExecutionContext) -> ExecutionContext:
     return context
 
 
-def _sizes(data: TelemetryData | None) -> tuple[int | None, int]:
+def _sizes(made: Made) -> tuple[int | None, int]:
     """Items and bytes; None where items cannot be counted, which is not the logger's to tell."""
-    if data is None:
-        return 0, 0
+    parts = (made,) if isinstance(made, TelemetryData) else made or ()
+    size = sum(part.size for part in parts)
     try:
-        return data.items, data.size
+        return sum(part.items for part in parts), size
     except DecodeError:
-        return None, data.size
+        return None, size
+
+
+def _counted(parts: Sequence[TelemetryData] | None) -> str:
+    if not parts:
+        return "nothing is left"
+    items, size = _sizes(parts)
+    return f"{len(parts)} elements of {items} items, {size} bytes"
 
 
 def _line(error: BaseException) -> str:

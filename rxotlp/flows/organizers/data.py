@@ -6,7 +6,6 @@ stated rule (see `_united`); the element that comes out stands for the one that 
 
 import asyncio
 import inspect
-import os
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from reactivex import abc
 
 from rxotlp.data import TelemetryData
 from rxotlp.errors import ExecutionFailed, PipelineError
+from rxotlp.flows._told import Way, of_data, told_failed
 from rxotlp.flows.context import ExecutionContext
-from rxotlp.flows.loggers import Attached, DataFlowLogger, attached
+from rxotlp.flows.loggers import Attached, attached
 from rxotlp.flows.organizers._mermaid import flowchart
 from rxotlp.flows.organizers._united import Conflicts, check_conflicts, united
 from rxotlp.flows.organizers.state import DataFlowState
@@ -93,8 +93,7 @@ class DataFlowOrganizer:
         self.scheduler = default_scheduler() if scheduler is None else scheduler
         self.processors: list[DataProcessor] = []
         self._conflicts: Conflicts = conflicts
-        loggers = attached("DataFlowOrganizer", logger, self.scheduler)
-        self._loggers = [one for one in loggers if isinstance(one, DataFlowLogger)]
+        self._loggers = of_data(attached("DataFlowOrganizer", logger, self.scheduler))
         self.add(*processors)
 
     def add(self, *processors: Any) -> None:
@@ -195,49 +194,43 @@ class DataFlowOrganizer:
     ) -> TelemetryData | None:
         if not isinstance(data, TelemetryData):
             raise TypeError(f"DataFlowOrganizer: expected a TelemetryData, got {data!r}")
-        context = ExecutionContext(os.urandom(16).hex()) if given is None else given
-        loggers = [one for one in self._loggers if one.enabled]
-        begun = self.scheduler.timestamp_ns()
-        for logger in loggers:
-            logger.log_data_flow_start(data, context, time=begun)
+        way = Way.begin(self._loggers, data, given) if self._loggers else None
         try:
-            made = await self._processed(data, parallel, context, loggers)
+            made = await self._processed(data, parallel, given, way)
         except (Exception, asyncio.CancelledError) as error:
-            for logger in loggers:
-                logger.log_data_flow_error(error, context, time=self.scheduler.timestamp_ns())
+            told_failed(self._loggers, error, way, given)
             raise
-        now = self.scheduler.timestamp_ns()
-        for logger in loggers:
-            logger.log_data_flow_end(made, (now - begun) / 1e9, context, time=now)
+        if way is not None:
+            way.end(made)
         return made
 
     async def _processed(
         self,
         data: TelemetryData,
         parallel: bool,
-        context: ExecutionContext,
-        loggers: list[DataFlowLogger],
+        given: ExecutionContext | None,
+        way: Way | None,
     ) -> TelemetryData | None:
         made: TelemetryData | None = data
         following = list(self.processors)
         if parallel and any(one.parallel for one in following):
             beside = [one for one in following if one.parallel]
             following = [one for one in following if not one.parallel]
-            made = await self._side_by_side(beside, data, context, loggers)
+            made = await self._side_by_side(beside, data, given, way)
         for one in following:
             if made is None:
                 return None
-            made = await self._process(one, made, context, loggers)
+            made = await self._process(one, made, given, way)
         return made
 
     async def _side_by_side(
         self,
         beside: list[DataProcessor],
         data: TelemetryData,
-        context: ExecutionContext,
-        loggers: list[DataFlowLogger],
+        given: ExecutionContext | None,
+        way: Way | None,
     ) -> TelemetryData | None:
-        work = [self._process(one, data.detached(), context, loggers) for one in beside]
+        work = [self._process(one, data.detached(), given, way) for one in beside]
         if any(is_async(one.process) for one in beside):
             ended = await asyncio.gather(*work, return_exceptions=True)
         else:  # nothing to wait for, and perhaps no loop here
@@ -263,8 +256,8 @@ class DataFlowOrganizer:
         self,
         one: DataProcessor,
         data: TelemetryData,
-        context: ExecutionContext,
-        loggers: list[DataFlowLogger],
+        given: ExecutionContext | None,
+        way: Way | None,
     ) -> TelemetryData | None:
         try:
             made = one.process(data, self.state)
@@ -274,11 +267,12 @@ class DataFlowOrganizer:
                 raise TypeError(f"it returned {made!r}; expected a TelemetryData or None")
         except Exception as error:
             raise ExecutionFailed(
-                f"processor {one.name} failed: {error}", operation=one, path=context.path
+                f"processor {one.name} failed: {error}",
+                operation=one,
+                path=() if given is None else given.path,
             ) from error
-        for logger in loggers:
-            now = self.scheduler.timestamp_ns()
-            logger.log_data_processing(one.name, data, made, context, time=now)
+        if way is not None:
+            way.step(one.name, data, made)
         result: TelemetryData | None = made
         return result
 

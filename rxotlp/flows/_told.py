@@ -1,0 +1,158 @@
+"""What loggers hear of one element's way through a data flow.
+
+Whether anybody listens is asked once an element and not once an entry: so a logger that is
+off, or whose entries reach nobody, costs that one look however many processors there are. A
+level that is changed meanwhile counts from the next element.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from rxotlp.data import TelemetryData
+from rxotlp.flows.context import ExecutionContext
+from rxotlp.flows.log import LogLevel
+from rxotlp.flows.loggers import DataFlowLogger, FlowLogger
+from rxotlp.operators.chain import Processor, as_list, is_async
+
+__all__ = ["Way", "named", "of_data", "told", "told_failed"]
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Way:
+    """One element's way, for those loggers that say something about it."""
+
+    __slots__ = ("_context", "_to")
+
+    def __init__(self, to: list[tuple[DataFlowLogger, int, bool]], context: ExecutionContext):
+        self._to = to
+        self._context = context
+
+    @classmethod
+    def begin(
+        cls,
+        loggers: Sequence[DataFlowLogger],
+        data: TelemetryData,
+        context: ExecutionContext | None = None,
+        attributes: Mapping[str, Any] = _NONE,
+    ) -> "Way | None":
+        """Tell that `data` starts; None when nobody wants to hear of its way.
+
+        Args:
+            context: its execution; one of its own, with `attributes`, without.
+        """
+        for logger in loggers:
+            if logger.enabled and logger.says(LogLevel.INFO):
+                break
+        else:
+            return None
+        if context is None:
+            context = _own(attributes)
+        to = []
+        for logger in loggers:
+            if logger.enabled and logger.says(LogLevel.INFO):
+                now = logger.log.now()
+                to.append((logger, now, logger.says(LogLevel.DEBUG)))
+                logger.log_data_flow_start(data, context, time=now)
+        return cls(to, context)
+
+    def step(
+        self,
+        processor: str,
+        given: TelemetryData,
+        made: TelemetryData | Sequence[TelemetryData] | None,
+    ) -> None:
+        """Tell what a processor made of what it was given."""
+        for logger, _, detailed in self._to:
+            if detailed:
+                logger.log_data_processing(processor, given, made, self._context)
+
+    def end(self, made: TelemetryData | Sequence[TelemetryData] | None) -> None:
+        """Tell what became of it, and how long it took."""
+        for logger, began, _ in self._to:
+            now = logger.log.now()
+            logger.log_data_flow_end(made, (now - began) / 1e9, self._context, time=now)
+
+    @property
+    def context(self) -> ExecutionContext:
+        """The execution that it is."""
+        return self._context
+
+
+def told_failed(
+    loggers: Iterable[DataFlowLogger],
+    error: BaseException,
+    way: Way | None,
+    context: ExecutionContext | None = None,
+    attributes: Mapping[str, Any] = _NONE,
+) -> None:
+    """Tell that an element failed: those too who did not hear of its start."""
+    context = context if way is None else way.context
+    for logger in loggers:
+        if logger.enabled and logger.says(LogLevel.ERROR):
+            context = context or _own(attributes)
+            logger.log_data_flow_error(error, context)
+
+
+def of_data(loggers: Iterable[FlowLogger]) -> tuple[DataFlowLogger, ...]:
+    """Those that are told of data."""
+    return tuple(one for one in loggers if isinstance(one, DataFlowLogger))
+
+
+def named(processor: Callable[..., Any]) -> str:
+    """What a processor is called in log entries."""
+    return str(getattr(processor, "__name__", type(processor).__name__))
+
+
+def told(
+    loggers: tuple[DataFlowLogger, ...],
+    processor: Processor,
+    attributes: Mapping[str, Any] = _NONE,
+    *,
+    name: str | None = None,
+) -> Processor:
+    """`processor`, and each element's way through it told to `loggers`.
+
+    Args:
+        attributes: of each element's execution.
+        name: what it is called; its own name by default.
+    """
+    if not loggers:
+        return processor
+    called = named(processor) if name is None else name
+
+    def ended(way: Way | None, data: TelemetryData, made: Any) -> Any:
+        if type(made) is not TelemetryData and made is not None:
+            made = as_list(made)  # a generator raises here, where it is told
+        if way is not None:
+            way.step(called, data, made)
+            way.end(made)
+        return made
+
+    if is_async(processor):
+
+        async def awaited(data: TelemetryData) -> Any:
+            way = Way.begin(loggers, data, None, attributes)
+            try:
+                return ended(way, data, await processor(data))  # type: ignore[misc]
+            except BaseException as error:  # cancelled, too
+                told_failed(loggers, error, way, None, attributes)
+                raise
+
+        return awaited
+
+    def processed(data: TelemetryData) -> Any:
+        way = Way.begin(loggers, data, None, attributes)
+        try:
+            return ended(way, data, processor(data))
+        except Exception as error:
+            told_failed(loggers, error, way, None, attributes)
+            raise
+
+    return processed
+
+
+def _own(attributes: Mapping[str, Any]) -> ExecutionContext:
+    return ExecutionContext(os.urandom(16).hex(), attributes=attributes)
