@@ -17,10 +17,11 @@ they hold, and are told as soon as somebody waits or has been refused.
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rxotlp.errors import RefusedError
 
-__all__ = ["Admission", "Credit"]
+__all__ = ["Admission", "Credit", "Refusal"]
 
 DEFAULT_MAX_BYTES = 64 << 20  # bytes; one request of the largest size OTLP recommends
 
@@ -54,6 +55,22 @@ class Credit:
     def release(self) -> None:
         """Give it back. Only the first call does anything."""
         self.admission._release(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a gate lets nothing in, whatever room there is.
+
+    Attributes:
+        reason: what senders hear.
+        retry_after: seconds that they are told to wait.
+        unread: requests are refused before they are read where the transport allows it, and
+            bodies that are being read may not grow.
+    """
+
+    reason: str
+    retry_after: float
+    unread: bool = False
 
 
 class _Waiter:
@@ -99,8 +116,9 @@ class Admission:
         self.bytes = 0
         self.items = 0
         self.refused = 0  # elements turned away, for the source's report
-        # Why nothing at all is let in, and what `retry_after` was before.
-        self._refusal: tuple[str, float] | None = None
+        self._refusal: Refusal | None = None  # the strictest of those that are in force
+        self._refusals: dict[object, Refusal] = {}
+        self._own_retry_after = retry_after  # what it was before the first of them
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter] = deque()
         self._holders: dict[object, Callable[[], object]] = {}
@@ -125,7 +143,7 @@ class Admission:
             refusal = self._refusal
         self._hurry()
         if refusal is not None:
-            raise RefusedError(refusal[0], retry_after=self.retry_after)
+            raise RefusedError(refusal.reason, retry_after=refusal.retry_after)
         raise RefusedError(
             f"{self.bytes} of {self.max_bytes} bytes are in flight; no room for {size} more",
             retry_after=self.retry_after,
@@ -166,30 +184,47 @@ class Admission:
 
         return cancel
 
-    def refuse(self, reason: str, *, retry_after: float) -> None:
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why nothing is let in at present, or None."""
+        return self._refusal
+
+    def refuse(
+        self, reason: str, *, retry_after: float, by: object = None, unread: bool = False
+    ) -> None:
         """Let nothing more in until `readmit`, whatever room there is. Idempotent.
 
-        Senders that would be let in now or never are refused; sources that can wait do.
-        What is in flight stays, and whoever holds it is told to hurry.
+        Senders are refused at once, those too that would wait for room; sources that nobody
+        waits for (files, iterables) wait. What is in flight stays, and whoever holds it is
+        told to hurry.
 
         Args:
             reason: what senders hear.
             retry_after: seconds that they are told to wait meanwhile.
+            by: who refuses; what several refuse is let in when the last of them readmits.
+            unread: see `Refusal`.
         """
         with self._lock:
-            before = self.retry_after if self._refusal is None else self._refusal[1]
-            self._refusal = reason, before
-            self.retry_after = retry_after
+            if not self._refusals:
+                self._own_retry_after = self.retry_after
+            self._refusals[by] = Refusal(reason, retry_after, unread)
+            self._weigh()
         self._hurry()
 
-    def readmit(self) -> None:
-        """Let in again what there is room for. Idempotent."""
+    def readmit(self, *, by: object = None) -> None:
+        """Let in again what there is room for, unless somebody else refuses. Idempotent."""
         with self._lock:
-            if self._refusal is None:
+            if self._refusals.pop(by, None) is None:
                 return
-            self.retry_after = self._refusal[1]
-            self._refusal = None
+            self._weigh()
         self._grant()
+
+    def _weigh(self) -> None:
+        self._refusal = max(
+            self._refusals.values(), key=lambda one: (one.unread, one.retry_after), default=None
+        )
+        refusal = self._refusal
+        self.retry_after = self._own_retry_after if refusal is None else refusal.retry_after
 
     # -- holders --------------------------------------------------------------------
 
@@ -261,7 +296,9 @@ class Admission:
             if credit.released:
                 return
             more, more_items = size - credit.size, items - credit.items
-            fits = (more <= 0 or self.bytes + more <= self.max_bytes) and (
+            refusal = self._refusal if more > 0 else None
+            unread = refusal is not None and refusal.unread
+            fits = (more <= 0 or (not unread and self.bytes + more <= self.max_bytes)) and (
                 self.max_items is None
                 or more_items <= 0
                 or self.items + more_items <= self.max_items
@@ -274,6 +311,8 @@ class Admission:
                 self.refused += 1
         if not fits:
             self._hurry()
+            if unread and refusal is not None:
+                raise RefusedError(refusal.reason, retry_after=refusal.retry_after)
             raise RefusedError(
                 f"{self.bytes} of {self.max_bytes} bytes are in flight; "
                 f"no room for a body that grew by {more} bytes",

@@ -197,3 +197,37 @@ def test_credit_is_never_lost_nor_made(steps: list[tuple[str, int]]) -> None:
     for credit in held:
         credit.release()
     assert admission.waiting == 0
+
+
+def test_several_may_refuse_and_the_last_lets_in_again() -> None:
+    """A control loop that is content must not undo what the memory limit has shut."""
+    admission = Admission(max_bytes=100, retry_after=1)
+    admission.refuse("busy", retry_after=2)
+    admission.refuse("memory", retry_after=7, by="limit")
+    with pytest.raises(RefusedError, match="memory") as refused:
+        admission.reserve(1)
+    assert refused.value.retry_after == admission.retry_after == 7
+    admission.readmit(by="limit")
+    with pytest.raises(RefusedError, match="busy") as refused:
+        admission.reserve(1)
+    assert refused.value.retry_after == admission.retry_after == 2
+    admission.readmit(by="nobody")
+    assert admission.refusal is not None
+    admission.readmit()
+    assert admission.refusal is None
+    assert admission.retry_after == 1
+    admission.reserve(1)
+
+
+def test_a_refusal_of_what_is_unread_stops_bodies_that_grow() -> None:
+    """What has begun to come in may be the very thing that fills the memory."""
+    admission = Admission(max_bytes=100)
+    credit = admission.reserve(10)
+    admission.refuse("full", retry_after=3)
+    credit.resize(20)
+    admission.refuse("very full", retry_after=3, by="limit", unread=True)
+    with pytest.raises(RefusedError, match="very full") as refused:
+        credit.resize(30)
+    assert (refused.value.retry_after, refused.value.permanent) == (3, False)
+    credit.resize(15)
+    assert admission.bytes == 15

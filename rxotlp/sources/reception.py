@@ -20,7 +20,7 @@ from rxotlp.admission import Credit
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError, RefusedError
 from rxotlp.receipt import Receipt
-from rxotlp.sources.base import STOPPED, Source
+from rxotlp.sources.base import NOBODY, STOPPED, Source, State
 from rxotlp.sources.deadlines import patience
 from rxotlp.wire.signals import Signal
 from rxotlp.wire.validate import Validated, validate
@@ -52,8 +52,10 @@ class Reception:
 
     def check_open(self) -> None:
         """Raise a retryable RefusedError unless somebody takes what comes in."""
-        if not self.source.accepting:
-            raise RefusedError(STOPPED, retry_after=self.source.admission.retry_after)
+        source = self.source
+        if not source.accepting:
+            reason = NOBODY if source.state is State.OPEN else STOPPED
+            raise RefusedError(reason, retry_after=source.admission.retry_after)
 
     async def credit(self, size: int, seconds: float) -> Credit:
         """Take `size` bytes of credit, waiting up to `seconds` for it if senders wait at all.
@@ -62,7 +64,7 @@ class Reception:
             RefusedError: no room; permanent when there can never be enough.
         """
         admission = self.source.admission
-        if not self.wait:
+        if not self.wait or admission.refusal is not None:
             return admission.reserve(size)
         grant = _Grant(asyncio.get_running_loop())
         cancel = admission.acquire(size, grant)
