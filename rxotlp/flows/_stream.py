@@ -83,7 +83,8 @@ class StreamFlow:
     """Elements in by `process`, results out by `output`.
 
     Args:
-        operator: makes what elements go through.
+        operator: makes what elements go through; it is told whether that is alone, and may
+            give its stages names, or one of the many stages of a stream.
         max_items, max_bytes: what may be in the flow at once.
         scheduler: whose turn and time it is; the process's default one without.
 
@@ -94,7 +95,7 @@ class StreamFlow:
 
     def __init__(
         self,
-        operator: Callable[[], Operator],
+        operator: Callable[[bool], Operator],
         *,
         max_items: int,
         max_bytes: int,
@@ -247,7 +248,7 @@ class StreamFlow:
 
         It is a stage of whatever stream it stands in, with receipts and books of that.
         """
-        return self._operator()
+        return self._operator(False)
 
     def __repr__(self) -> str:
         state = "stopped" if self._run is None else "running"
@@ -296,7 +297,7 @@ class StreamFlow:
                 return output.observed
 
             stream = intake.pipe(
-                self._operator(),
+                self._operator(True),
                 route(
                     observed,
                     {True: lambda source: source},

@@ -28,7 +28,7 @@ from rxotlp.flows.data_routing import DataRoute, DataRouter
 from rxotlp.flows.loggers import Attached, attached
 from rxotlp.operators._shell import check_count, check_seconds
 from rxotlp.operators.batch import batch
-from rxotlp.operators.chain import Processor, as_list, chain, check_processors, is_async
+from rxotlp.operators.chain import Processor, as_list, check_processors, is_async, one_stage
 from rxotlp.operators.parallel import parallel
 from rxotlp.operators.route import route
 from rxotlp.schedulers import SerialScheduler
@@ -170,13 +170,13 @@ class SyncDataFlow:
     def as_operator(self) -> Operator:
         """`ops.chain` of the processors: what raises rejects its element, and no more."""
         if not self._loggers:
-            return chain(*self._processors, name="sync")
+            return one_stage(self._processors, on_error="reject", name=None, kind="sync")
 
         def processed(data: TelemetryData) -> list[TelemetryData] | TelemetryData:
             parts = self._processed(data, None)
             return parts[0] if len(parts) == 1 else parts
 
-        return chain(processed, name="sync")
+        return one_stage((processed,), on_error="reject", name=None, kind="sync")
 
     def _processed(
         self, data: TelemetryData, context: ExecutionContext | None
@@ -251,12 +251,13 @@ class AsyncDataFlow(StreamFlow):
                 process = _retrying(process, retries, retry_delay)
         joined = batch(max_items=batch_size, max_delay=flush_interval)
 
-        def operator() -> Operator:
+        def operator(alone: bool) -> Operator:
             if processed is None:
                 return joined
             if max_concurrent == 1:
-                return rx.compose(joined, chain(processed, name="process"))
-            at_once = parallel(processed, max_concurrent=max_concurrent, name="process")
+                return rx.compose(joined, _chain(processed, "process"))
+            called = "process" if alone else None
+            at_once = parallel(processed, max_concurrent=max_concurrent, name=called)
             return rx.compose(joined, at_once)
 
         super().__init__(operator, max_items=max_items, max_bytes=max_bytes, scheduler=scheduler)
@@ -310,14 +311,14 @@ class HybridDataFlow(StreamFlow):
         chosen = DataRouter() if router is None else router
         self.router = chosen
 
-        def operator() -> Operator:
+        def operator(alone: bool) -> Operator:
             return route(
                 chosen.route_data,
                 {
-                    DataRoute.SYNC: chain(ways[DataRoute.SYNC], name="sync"),
+                    DataRoute.SYNC: _chain(ways[DataRoute.SYNC], "sync"),
                     DataRoute.ASYNC: rx.compose(
                         batch(max_items=batch_size, max_delay=flush_interval),
-                        chain(ways[DataRoute.ASYNC], name="async"),
+                        _chain(ways[DataRoute.ASYNC], "async"),
                     ),
                     DataRoute.PRIORITY: parallel(
                         _on_the_loop(ways[DataRoute.PRIORITY]),
@@ -325,10 +326,10 @@ class HybridDataFlow(StreamFlow):
                         priority=chosen.priority,
                         ageing=ageing,
                         max_waiting=max_priority,
-                        name="priority",
+                        name="priority" if alone else None,
                     ),
                 },
-                name="hybrid",
+                name="hybrid" if alone else None,
             )
 
         super().__init__(operator, max_items=max_items, max_bytes=max_bytes, scheduler=scheduler)
@@ -340,6 +341,11 @@ class HybridDataFlow(StreamFlow):
             return self.router.route_data(data) is DataRoute.SYNC
         except Exception:  # the route in the stream meets it again, and rejects the element
             return False
+
+
+def _chain(process: Processor, kind: str) -> Operator:
+    """Numbered where there are several in one stream."""
+    return one_stage((process,), on_error="reject", name=None, kind=kind)
 
 
 def _unchanged(data: TelemetryData) -> TelemetryData:
