@@ -30,9 +30,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quiet_sdk(caplog: pytest.LogCaptureFixture) -> None:
+def _quiet_sdk() -> Iterator[None]:
     """The SDK's exporters log what the tests make fail."""
-    caplog.set_level(logging.CRITICAL, "opentelemetry")
+    logger = logging.getLogger("opentelemetry")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(params=TRANSPORTS)
