@@ -1,8 +1,9 @@
 """From the SDK's objects to OTLP bytes, on the bridge's worker.
 
-The messages are made by opentelemetry's own encoder, so what is sent is what the SDK's
-exporters would have sent. A record that it cannot encode must not take its batch along:
-after a failure each is encoded by itself, and the bad ones are logged and counted.
+The messages equal those of opentelemetry's own encoder, so what is sent is what the SDK's
+exporters would have sent; but no message object is made for them (`encoding_spans`,
+`encoding_logs`, `encoding_metrics`). A record that cannot be encoded must not take its batch
+along: after a failure each is encoded by itself, and the bad ones are logged and counted.
 """
 
 import logging
@@ -10,12 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from google.protobuf.message import Message
-from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
-from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-
 from rxotlp.data import Signal
+from rxotlp.sdk.encoding_logs import encode_logs
+from rxotlp.sdk.encoding_metrics import encode_metrics
+from rxotlp.sdk.encoding_spans import encode_spans
 
 __all__ = ["LOGS", "METRICS", "TRACES", "Encoded", "Encoding"]
 
@@ -41,14 +40,14 @@ class Encoding:
     """
 
     signal: Signal
-    encoder: Callable[[Sequence[Any]], Message]
+    encoder: Callable[[Sequence[Any]], bytes]
     items: Callable[[Any], int]
 
     def encode(self, records: Sequence[Any]) -> Encoded:
         """Encode `records`, without those that cannot be."""
         items = sum(map(self.items, records))
         try:
-            return Encoded(self.encoder(records).SerializeToString(), items, 0)
+            return Encoded(self.encoder(records), items, 0)
         except Exception as error:  # the encoder raises what its author did not think of
             if len(records) == 1:
                 text = f"{type(error).__name__}: {error}"
@@ -75,14 +74,6 @@ def _points(metrics: Any) -> int:
     )
 
 
-def _encode_metrics(records: Sequence[Any]) -> Message:
-    # One by one: the encoder keeps only the last of several groups of one resource.
-    request = encode_metrics(records[0])
-    for metrics in records[1:]:
-        request.MergeFrom(encode_metrics(metrics))
-    return request
-
-
 TRACES = Encoding(Signal.TRACES, encode_spans, _one)
-METRICS = Encoding(Signal.METRICS, _encode_metrics, _points)
+METRICS = Encoding(Signal.METRICS, encode_metrics, _points)
 LOGS = Encoding(Signal.LOGS, encode_logs, _one)
