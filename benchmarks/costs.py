@@ -120,8 +120,8 @@ def costs(*, rounds: int = 9, elements: int = 400, items: int = _ITEMS) -> list[
     ]
 
 
-def _through(data: bytes, way: Way) -> Push:
-    """A push through `way`, until the scheduler has nothing more to do."""
+def _through(data: bytes, way: Way, *, seconds: float = 0.0) -> Push:
+    """A push through `way`, until nothing more is to be done for so many seconds."""
     scheduler = VirtualScheduler()
     source = _Push()
     source.pipe(way).subscribe(lambda _: None, scheduler=scheduler)
@@ -132,7 +132,7 @@ def _through(data: bytes, way: Way) -> Push:
     def push() -> None:
         receipt = Receipt(inbox=inbox, on_settle=lambda _: None)
         stage.emit([receipt.attach(TelemetryData.from_bytes(Signal.TRACES, data))])
-        scheduler.advance_by(0)
+        scheduler.advance_by(seconds)
 
     return push
 

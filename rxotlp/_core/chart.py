@@ -33,13 +33,20 @@ class Panel:
     rules: tuple[float, ...] = ()
 
 
-def chart(title: str, panels: Sequence[Panel], marks: Sequence[tuple[float, str]] = ()) -> str:
+def chart(
+    title: str,
+    panels: Sequence[Panel],
+    marks: Sequence[tuple[float, str]] = (),
+    *,
+    unit: str = " s",
+) -> str:
     """The SVG document.
 
     Args:
         title: the picture's.
         panels: from top to bottom, one or more.
         marks: times and texts.
+        unit: what stands behind a number of the axis that all panels share.
     """
     times = [at for panel in panels for line in panel.lines.values() for at, _ in line]
     times += [at for at, _ in marks]
@@ -60,11 +67,11 @@ def chart(title: str, panels: Sequence[Panel], marks: Sequence[tuple[float, str]
     bottom = top - GAP
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         at = first + share * span
-        out.append(_text(x(at), bottom + 14, f"{at - first:g} s", "middle"))
+        out.append(_text(x(at), bottom + 14, f"{at - first:g}{unit}", "middle"))
     top = bottom + 34
     for number, (at, text) in enumerate(marks, start=1):
         out.append(_text(x(at), 36, str(number), "middle"))
-        out.append(_text(LEFT, top, f"{number}. {at - first:g} s: {text}", "start"))
+        out.append(_text(LEFT, top, f"{number}. {at - first:g}{unit}: {text}", "start"))
         top += 15
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top + 10}" '
