@@ -1,10 +1,11 @@
 """Listening addresses: read them, bind them, and say clearly why one cannot be had."""
 
 import errno
+import ipaddress
 import os
 import socket
 
-__all__ = ["bind", "format_address", "parse_address", "probe"]
+__all__ = ["bind", "format_address", "is_loopback", "parse_address", "probe"]
 
 
 def parse_address(call: str, name: str, address: str) -> tuple[str, int]:
@@ -35,6 +36,12 @@ def parse_address(call: str, name: str, address: str) -> tuple[str, int]:
 def format_address(host: str, port: int) -> str:
     """`host:port`, with an IPv6 host in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a numeric `host:port`."""
+    host = address.rpartition(":")[0].strip("[]").partition("%")[0]
+    return ipaddress.ip_address(host).is_loopback
 
 
 def bind(what: str, host: str, port: int) -> socket.socket:

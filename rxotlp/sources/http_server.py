@@ -1,272 +1,33 @@
-"""uvicorn's HTTP/1.1 protocol, mended where OTLP asks for more, and a server around it.
+"""An OTLP/HTTP server: accepts connections, counts them, and closes them all.
 
-What is mended:
-
-    malformed HTTP      answered with a google.rpc.Status in protobuf (uvicorn: plain text),
-                        after the answers to what the connection had sent before it
-    endless headers     431 after MAX_HEAD bytes that get the request nowhere (uvicorn has no
-                        limit, and takes quadratic time)
-    slow headers        408 after `header_timeout` from the connection's or request's first byte
-    stalled bodies      408 after `body_timeout` without a byte, unless we paused the reading
-    Upgrade             refused at once (uvicorn would wait for a body that never comes)
-    bodies              their pieces are kept as they come and joined once (uvicorn grows an
-                        array and copies it: eight times the CPU at 260 kB)
-
-One timer looks over all connections; a request that comes in one piece costs none. uvicorn's
-own `Server` is not used: it polls ten times a second and installs signal handlers.
+Connections are accepted here and not by asyncio's own server, so that they can be counted
+from their handshake on, and each has the certificates of its day. One timer looks over all
+of them; a request that comes in one piece costs none. uvicorn's own `Server` is not used: it
+polls ten times a second and installs signal handlers.
 """
 
 import asyncio
 import logging
 import socket
-import sys
+import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
-from uvicorn.server import ServerState
 
+from rxotlp._core.text import clean
+from rxotlp.certificates import Reloaded
+from rxotlp.security import ServerKeys
 from rxotlp.sources.addresses import format_address
+from rxotlp.sources.http_connection import Body, Connection, Connections
+from rxotlp.sources.limits import Limits
 
 __all__ = ["HttpServer"]
 
 logger = logging.getLogger("rxotlp")
-# What uvicorn has to say; its warnings are about requests, and we have a line for each.
-uvicorn_logger = logging.getLogger("rxotlp.uvicorn")
-uvicorn_logger.setLevel(logging.ERROR)
 
 BACKLOG = 2048
-KEEP_ALIVE = 75  # seconds; longer than clients usually keep an idle connection
-MAX_HEAD = 64 << 10  # bytes of request line, headers or trailers, within what one read brings
-
-UNASKED = 64 << 10  # bytes of a body that are read before the application asks for it
-PORTION = 256 << 10  # bytes of a body of undeclared length that are given at once, about
-
-Body = Callable[[int, str], bytes]
-
-
-class _RequestBody:
-    """The pieces of one request's body, until the application asks for them.
-
-    A body of declared length is given whole: the application knew what it asked for. One of
-    undeclared length is given in portions, so that its size can be limited.
-    """
-
-    __slots__ = ("asked", "cycle", "pieces", "portion", "size")
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self.cycle = cycle
-        self.pieces: list[bytes] = []
-        self.size = 0
-        self.asked = False
-        declared = any(name == b"content-length" for name, _ in cycle.scope["headers"])
-        self.portion = sys.maxsize if declared else PORTION
-        cycle.receive = self.receive  # type: ignore[method-assign, assignment]
-
-    def feed(self, piece: bytes) -> None:
-        """Keep one piece; wake the application or pause the sender when there is enough."""
-        cycle = self.cycle
-        if cycle.response_complete:
-            return  # refused before it was read
-        self.pieces.append(piece)
-        self.size += len(piece)
-        if self.asked:
-            if self.size >= self.portion:
-                cycle.message_event.set()
-        elif self.size >= UNASKED:
-            cycle.flow.pause_reading()
-
-    async def receive(self) -> dict[str, Any]:
-        """ASGI's receive."""
-        cycle = self.cycle
-        if cycle.waiting_for_100_continue and not cycle.transport.is_closing():
-            cycle.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            cycle.waiting_for_100_continue = False
-        if not (cycle.disconnected or cycle.response_complete):
-            self.asked = True
-            cycle.flow.resume_reading()
-            if cycle.more_body and self.size < self.portion:
-                cycle.message_event.clear()
-                await cycle.message_event.wait()
-            self.asked = False
-        pieces, self.pieces = self.pieces, []
-        self.size = 0
-        if cycle.disconnected or cycle.response_complete:
-            return {"type": "http.disconnect"}
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return {"type": "http.request", "body": body, "more_body": cycle.more_body}
-
-
-class _State(ServerState):
-    """What the connections of one server share."""
-
-    def __init__(self, status_body: Body) -> None:
-        super().__init__()
-        self.status_body = status_body
-        self.closing = False
-        self.gone = asyncio.Event()
-
-
-class _Protocol(HttpToolsProtocol):
-    """One connection; `since` is when it last made progress in what it is doing."""
-
-    server_state: _State
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.access_log = False
-        self.logger = uvicorn_logger
-        self.since = self.loop.time()
-        self.in_headers = False
-        self.in_body = False
-        self.head = 0  # bytes since the request last got on
-        self.running: RequestResponseCycle | None = None  # whose answer is next
-        self.refusal: bytes | None = None  # the last answer, once its turn has come
-        self.body: _RequestBody
-
-    @property
-    def peer(self) -> str:
-        """For log lines."""
-        return "an unknown peer" if self.client is None else format_address(*self.client[:2])
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.in_headers = True  # a connection that sends nothing at all counts as slow
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.running is not None and self.running is not self.cycle:
-            self._disconnect(self.running)  # uvicorn tells the last of several requests alone
-        begun = self.in_headers and (self.head or self.cycle is not None)
-        if begun and self.refusal is None and not self.server_state.closing:
-            logger.warning(
-                "HTTP request from %s: the client disconnected half-way through its headers",
-                self.peer,
-            )
-        super().connection_lost(exc)
-        if not self.server_state.connections:
-            self.server_state.gone.set()
-
-    def data_received(self, data: bytes) -> None:
-        if self.refusal is not None:
-            return  # the parser has given up
-        if not self.in_headers:
-            self.since = self.loop.time()
-        self.head += len(data)
-        super().data_received(data)
-        if self.head > MAX_HEAD and not self.transport.is_closing():
-            self.refuse(431, f"more than {MAX_HEAD} bytes of headers")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if not self.in_headers:
-            self.in_headers = True
-            self.since = self.loop.time()
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        self.in_headers = False
-        self.in_body = True
-        self.head = 0
-        self.since = self.loop.time()
-        self.body = _RequestBody(self.cycle)
-        if self.parser.should_upgrade():
-            # The parser stops here; the application refuses it, in its turn.
-            self.scope["state"]["upgrade"] = True
-            self.cycle.keep_alive = False
-        if self.server_state.closing:
-            self.cycle.keep_alive = False
-
-    def on_body(self, body: bytes) -> None:
-        self.head = 0
-        self.body.feed(body)
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self.in_body = False
-        self.head = 0
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._refuse_in_turn()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self.running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def _disconnect(self, cycle: RequestResponseCycle) -> None:
-        if not cycle.response_complete:
-            cycle.disconnected = True
-            cycle.message_event.set()
-
-    def check(self, now: float, header_timeout: float, body_timeout: float) -> None:
-        """Close the connection if its request does not get on."""
-        if self.transport.is_closing():
-            return
-        waited = now - self.since
-        if self.in_headers:
-            if waited >= header_timeout:
-                self.refuse(408, f"the request's headers were not complete after {waited:.1f} s")
-        elif self.in_body:
-            if self.flow.read_paused:  # our doing: the sender must not suffer for it
-                self.since = now
-            elif waited >= body_timeout:
-                self.refuse(408, f"the request's body stopped for {waited:.1f} s")
-        elif waited >= KEEP_ALIVE and (self.cycle is None or self.cycle.response_complete):
-            self.transport.close()
-
-    def refuse(self, status: int, message: str) -> None:
-        """Answer what never became a whole request, in its turn, and close the connection."""
-        if self.refusal is not None or self.transport.is_closing():
-            return
-        if self.in_body:
-            cycle = self.cycle
-            if cycle.response_started:  # it has its answer, and its line
-                self.transport.close()
-                return
-            if self.pipeline:
-                self.pipeline.popleft()  # the last that came: it is never begun
-            else:
-                self.scope["state"]["refused"] = True  # what the application sees is our doing
-                self._disconnect(cycle)
-                self.running = None
-        logger.warning("HTTP request from %s: %s", self.peer, message)
-        body = self.server_state.status_body(status, message)
-        self.refusal = (
-            b"%scontent-type: application/x-protobuf\r\n"
-            b"content-length: %d\r\nconnection: close\r\n\r\n%s"
-            % (STATUS_LINE[status], len(body), body)
-        )
-        self._refuse_in_turn()
-
-    def cut(self) -> None:
-        """Answer for the application what it had no time for, and close the connection."""
-        running = self.running
-        if running is None or running.response_started or self.transport.is_closing():
-            return
-        running.scope["state"]["refused"] = True
-        self._disconnect(running)
-        self.running = None
-        self.pipeline.clear()
-        self.in_body = False
-        self.refuse(503, "the receiver is stopping")
-
-    def _refuse_in_turn(self) -> None:
-        if self.refusal is None or self.transport.is_closing():
-            return
-        if self.running is None or self.running.response_complete:
-            self.transport.write(self.refusal)
-            self.transport.close()
-
-    def send_400_response(self, msg: str) -> None:
-        self.refuse(400, "malformed HTTP/1.1 request")
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """See on_headers_complete."""
+ACCEPT_PAUSE = 0.2  # seconds, when the process has no file descriptor left
+QUIET = 60.0  # seconds between two lines about connections that are refused
 
 
 class HttpServer:
@@ -275,8 +36,8 @@ class HttpServer:
     Args:
         app: the application.
         status_body: an HTTP status and a text as an encoded google.rpc.Status.
-        header_timeout: seconds for a request's headers, more than 0.
-        body_timeout: seconds a body may make no progress, more than 0.
+        limits: see there.
+        keys: for TLS; None serves without.
     """
 
     def __init__(
@@ -284,14 +45,16 @@ class HttpServer:
         app: Callable[..., Awaitable[None]],
         *,
         status_body: Body,
-        header_timeout: float,
-        body_timeout: float,
+        limits: Limits,
+        keys: Reloaded[ServerKeys] | None = None,
     ) -> None:
-        self._timeouts = (header_timeout, body_timeout)
-        self._period = min(header_timeout, body_timeout, 10.0) / 4
+        self._limits = limits
+        self._keys = keys
+        patience = (limits.header_timeout, limits.body_timeout, limits.idle_timeout, 10.0)
+        self._period = min(patience) / 4
         self._config = uvicorn.Config(
             app,
-            http=_Protocol,
+            http=Connection,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -299,39 +62,100 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=KEEP_ALIVE,
+            timeout_keep_alive=limits.idle_timeout,  # type: ignore[arg-type]  # for call_later
         )
         self._config.load()
-        self._state = _State(status_body)
-        self._server: asyncio.Server | None = None
+        self._state = Connections(status_body, limits)
+        self._accepting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._refused = 0  # connections since the last line about them
+        self._told = -QUIET
 
     async def start(self, bound: socket.socket) -> None:
         """Listen on `bound`, which is closed with the server."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Protocol(self._config, self._state, {}, loop), sock=bound, backlog=BACKLOG
-        )
+        bound.listen(BACKLOG)
+        self._accepting = loop.create_task(self._accept(loop, bound))
         self._timer = loop.call_later(self._period, self._check, loop)
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop, bound: socket.socket) -> None:
+        state = self._state
+        with bound:
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(bound)
+                except OSError as error:
+                    logger.error("HTTP: cannot accept a connection: %s", error)
+                    await asyncio.sleep(ACCEPT_PAUSE)
+                    continue
+                if len(state.connections) + len(state.arriving) >= self._limits.max_connections:
+                    connection.close()
+                    self._tell_refused(loop.time())
+                    continue
+                protocol = Connection(self._config, state, {}, loop)
+                task = loop.create_task(self._take(loop, connection, protocol))
+                state.arriving[protocol] = task
+
+    async def _take(
+        self, loop: asyncio.AbstractEventLoop, connection: socket.socket, protocol: Connection
+    ) -> None:
+        """Make a connection of a socket; with TLS, after a handshake of bounded length."""
+        keys = self._keys
+        try:
+            peer = format_address(*connection.getpeername()[:2])
+            if keys is None:
+                await loop.connect_accepted_socket(lambda: protocol, connection)
+            else:
+                await loop.connect_accepted_socket(
+                    lambda: protocol,
+                    connection,
+                    ssl=keys.get().context,
+                    ssl_handshake_timeout=self._limits.header_timeout,
+                )
+        except ssl.SSLError as error:
+            why = error.reason or str(error)
+            logger.warning("TLS handshake with %s failed: %s", peer, clean(why))
+        except OSError as error:  # the client is gone, or has kept us waiting for too long
+            logger.debug("a connection was not made: %s", error)
+        finally:
+            if self._state.arriving.pop(protocol, None) is not None:
+                connection.close()  # else it is the connection's own by now
+
+    def _tell_refused(self, now: float) -> None:
+        self._refused += 1
+        if now - self._told >= QUIET:
+            logger.warning(
+                "HTTP: %d connection(s) refused: more than %d would be open",
+                self._refused,
+                self._limits.max_connections,
+            )
+            self._refused = 0
+            self._told = now
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for connection in list(self._state.connections):
-            assert isinstance(connection, _Protocol)
-            connection.check(now, *self._timeouts)
+            assert isinstance(connection, Connection)
+            connection.check(now)
         self._timer = loop.call_later(self._period, self._check, loop)
 
     async def close(self, grace: float) -> None:
         """Stop listening, let running requests be answered for `grace` seconds, then cut."""
         state = self._state
-        if self._server is not None:
-            self._server.close()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait((self._accepting,))
+        arriving = list(state.arriving.values())
+        for task in arriving:
+            task.cancel()
+        if arriving:
+            await asyncio.wait(arriving, timeout=grace)
         state.closing = True
         for connection in list(state.connections):
             connection.shutdown()
         await self._wait_until_gone(grace)
         for connection in list(state.connections):
-            assert isinstance(connection, _Protocol)
+            assert isinstance(connection, Connection)
             connection.cut()
         for task in list(state.tasks):
             task.cancel()
@@ -342,8 +166,6 @@ class HttpServer:
         await self._wait_until_gone(grace)
         if self._timer is not None:
             self._timer.cancel()
-        if self._server is not None:
-            await self._server.wait_closed()
 
     async def _wait_until_gone(self, grace: float) -> None:
         state = self._state

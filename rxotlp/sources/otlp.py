@@ -15,15 +15,20 @@ from reactivex import abc
 
 from rxotlp.admission import Admission
 from rxotlp.errors import PipelineError
-from rxotlp.sources.addresses import bind, format_address, parse_address
+from rxotlp.security import Authenticator, Tls
+from rxotlp.sources.addresses import bind, format_address, is_loopback, parse_address
 from rxotlp.sources.base import Source, State
+from rxotlp.sources.callers import IDENTITY, PEER, Callers
+from rxotlp.sources.limits import Limits
 from rxotlp.sources.memory import keep_freed_memory
 from rxotlp.sources.otlp_grpc import GrpcServer
 from rxotlp.sources.otlp_http import HttpReceiver, status_body
 from rxotlp.sources.reception import Reception
 
 if TYPE_CHECKING:
+    from rxotlp.certificates import Reloaded
     from rxotlp.schedulers import SerialScheduler
+    from rxotlp.security import ServerKeys
     from rxotlp.sources.http_server import HttpServer
 
 __all__ = ["OtlpSource", "otlp"]
@@ -33,6 +38,8 @@ logger = logging.getLogger("rxotlp")
 DEFAULT_GRPC = "127.0.0.1:4317"  # OTLP specification, "OTLP/gRPC Default Port"
 DEFAULT_HTTP = "127.0.0.1:4318"  # OTLP specification, "OTLP/HTTP Default Port"
 DEFAULT_MAX_REQUEST_SIZE = 64 << 20  # bytes; what OTLP recommends as a limit
+DEFAULT_MAX_HEADER_SIZE = 64 << 10  # bytes
+DEFAULT_MAX_CONNECTIONS = 1000  # what the usual limit of 1024 open files leaves room for
 GRACE = 1.0  # seconds in which the last answers must have left when everything is closed
 
 
@@ -50,13 +57,13 @@ class OtlpSource(Source):
         grpc: str | None,
         http: str | None,
         validate: str,
-        max_request_size: int,
+        limits: Limits,
         admission: Admission | None,
         when_full: str,
         ack_timeout: float | None,
         headers: Sequence[str],
-        header_timeout: float,
-        body_timeout: float,
+        tls: Tls | None,
+        authenticator: Authenticator | None,
         name: str | None,
     ) -> None:
         super().__init__(
@@ -68,22 +75,29 @@ class OtlpSource(Source):
             raise ValueError(f"otlp(validate={validate!r}): expected 'full' or 'shape'")
         if when_full not in ("wait", "reject"):
             raise ValueError(f"otlp(when_full={when_full!r}): expected 'wait' or 'reject'")
-        if max_request_size < 1:
-            raise ValueError(f"otlp(max_request_size={max_request_size}): expected 1 byte or more")
-        for argument, seconds in (("header", header_timeout), ("body", body_timeout)):
-            if not seconds > 0:
-                raise ValueError(
-                    f"otlp({argument}_timeout={seconds}): expected more than 0 seconds"
-                )
         if isinstance(headers, str):
             raise TypeError(f"otlp(headers={headers!r}): expected a sequence of header names")
+        for header in headers:
+            if header.lower() in (PEER, IDENTITY):
+                raise ValueError(
+                    f"otlp(headers=[{header!r}]): expected another name; in the metadata it stands "
+                    "for what the receiver itself has found out"
+                )
+        if tls is not None and not isinstance(tls, Tls):
+            raise TypeError(f"otlp(tls=…): expected a Tls, got {type(tls).__name__}")
+        if authenticator is not None and not callable(authenticator):
+            raise TypeError(
+                "otlp(authenticator=…): expected a BearerAuth, a BasicAuth or a function of "
+                f"headers and peer, got {type(authenticator).__name__}"
+            )
         self._grpc = None if grpc is None else parse_address("otlp", "grpc", grpc)
         self._http = None if http is None else parse_address("otlp", "http", http)
         self._full = validate == "full"
         self._wait = when_full == "wait"
-        self._max_request_size = max_request_size
+        self._limits = limits
         self._headers = tuple(headers)
-        self._timeouts = (header_timeout, body_timeout)
+        self._tls = tls
+        self._callers = None if authenticator is None else Callers(authenticator)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._servers: list[GrpcServer | HttpServer] = []
         self._closing: asyncio.Task[None] | None = None
@@ -145,8 +159,9 @@ class OtlpSource(Source):
         reception = Reception(self, full=self._full, wait=self._wait)
         bound: socket.socket | None = None
         try:
+            keys = None if self._tls is None else self._tls.load(self.name)
             if self._http is not None:
-                http = self._http_server(reception)
+                http = self._http_server(reception, keys)
                 bound = bind(f"{self.name}: OTLP/HTTP", *self._http)
                 self._servers.append(http)
                 self.addresses["http"] = format_address(*bound.getsockname()[:2])
@@ -154,7 +169,11 @@ class OtlpSource(Source):
                 bound = None  # it is the server's now
             if self._grpc is not None:
                 server = GrpcServer(
-                    reception, max_request_size=self._max_request_size, headers=self._headers
+                    reception,
+                    limits=self._limits,
+                    headers=self._headers,
+                    callers=self._callers,
+                    keys=keys,
                 )
                 self._servers.append(server)
                 self.addresses["grpc"] = await server.start(f"{self.name}: OTLP/gRPC", *self._grpc)
@@ -163,8 +182,25 @@ class OtlpSource(Source):
                 bound.close()
             await self._shut()
             raise
+        self._warn_if_open()
 
-    def _http_server(self, reception: Reception) -> "HttpServer":
+    def _warn_if_open(self) -> None:
+        """Say so when anybody on the network may send, and anybody between may read it."""
+        if self._tls is not None or self._callers is not None:
+            return
+        for transport, address in self.addresses.items():
+            if not is_loopback(address):
+                logger.warning(
+                    "%s: OTLP/%s on %s takes telemetry from anybody who can reach it, without "
+                    "TLS; see otlp(tls=, authenticator=)",
+                    self.name,
+                    {"grpc": "gRPC", "http": "HTTP"}[transport],
+                    address,
+                )
+
+    def _http_server(
+        self, reception: Reception, keys: "Reloaded[ServerKeys] | None"
+    ) -> "HttpServer":
         try:
             from rxotlp.sources.http_server import HttpServer
         except ImportError as error:
@@ -173,10 +209,15 @@ class OtlpSource(Source):
                 "receive gRPC alone with otlp(http=None)"
             ) from None
         return HttpServer(
-            HttpReceiver(reception, max_request_size=self._max_request_size, headers=self._headers),
+            HttpReceiver(
+                reception,
+                max_request_size=self._limits.max_request_size,
+                headers=self._headers,
+                callers=self._callers,
+            ),
             status_body=status_body,
-            header_timeout=self._timeouts[0],
-            body_timeout=self._timeouts[1],
+            limits=self._limits,
+            keys=keys,
         )
 
     async def _shut(self) -> None:
@@ -201,8 +242,13 @@ def otlp(
     when_full: Literal["wait", "reject"] = "wait",
     ack_timeout: float | None = None,
     headers: Sequence[str] = (),
+    tls: Tls | None = None,
+    authenticator: Authenticator | None = None,
+    max_header_size: int = DEFAULT_MAX_HEADER_SIZE,
+    max_connections: int = DEFAULT_MAX_CONNECTIONS,
     header_timeout: float = 10.0,
     body_timeout: float = 30.0,
+    idle_timeout: float = 75.0,
     name: str | None = None,
 ) -> OtlpSource:
     """Receive OTLP over gRPC and HTTP; each sender is answered by what happened to its data.
@@ -218,9 +264,20 @@ def otlp(
             retryable with a time.
         ack_timeout: seconds after which a sender is answered whatever has become of its
             data; None for its own deadline (10 s at most) less a margin.
-        headers: names of request headers that are copied into an element's metadata.
-        header_timeout: seconds in which an HTTP request's headers must have come.
-        body_timeout: seconds an HTTP request's body may make no progress.
+        headers: names of request headers that are copied into an element's metadata, beside
+            "peer" and, where somebody found it out, "identity".
+        tls: the receiver's certificate, and whose clients' it asks for. Without an
+            authenticator a client's certificate is its identity.
+        authenticator: tells who sends, or that they may not: `BearerAuth`, `BasicAuth` or a
+            function (plain or async) of headers and peer that gives an identity or None. It
+            is asked before a body is read, for each request.
+        max_header_size: bytes of an HTTP request's line and headers, or of a gRPC call's
+            metadata; 1024 or more.
+        max_connections: open at once, over each transport; more are closed at once.
+        header_timeout: seconds for a TLS handshake, and for an HTTP request's headers.
+        body_timeout: seconds an HTTP request's body, or the reading of an answer, may make no
+            progress. A gRPC message has until its answer is due.
+        idle_timeout: seconds that a connection may stay without a request.
         name: in the books; "otlp" by default.
 
     Returns:
@@ -228,18 +285,27 @@ def otlp(
 
     Raises:
         ValueError: an argument out of its range.
+        TypeError: an argument of another kind.
     """
+    limits = Limits(
+        max_request_size=max_request_size,
+        max_header_size=max_header_size,
+        max_connections=max_connections,
+        header_timeout=header_timeout,
+        body_timeout=body_timeout,
+        idle_timeout=idle_timeout,
+    )
     return OtlpSource(
         grpc=grpc,
         http=http,
         validate=validate,
-        max_request_size=max_request_size,
+        limits=limits,
         admission=admission,
         when_full=when_full,
         ack_timeout=ack_timeout,
         headers=headers,
-        header_timeout=header_timeout,
-        body_timeout=body_timeout,
+        tls=tls,
+        authenticator=authenticator,
         name=name,
     )
 

@@ -1,13 +1,16 @@
 """OTLP/gRPC: raw bytes in, raw bytes out, on an asyncio server.
 
-gRPC shows a request only once it is whole and decompressed, and limits its size by itself
-(RESOURCE_EXHAUSTED without RetryInfo, which senders do not retry), so credit is taken for
-what has already arrived. What a connection may bring before we see it is bounded by the
-number of its concurrent calls; more of them wait in the client.
+A call is taken as a stream of one request, so it is refused before its message is read: by
+who sends it, and when nobody listens. gRPC shows a message only once it is whole and
+decompressed, and limits its size by itself (RESOURCE_EXHAUSTED without RetryInfo, which
+senders do not retry), so credit is taken for what has already arrived. What a connection
+may bring before we see it is bounded by the number of its concurrent calls; more of them
+wait in the client.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -15,10 +18,14 @@ import grpc
 from grpc import aio
 
 from rxotlp._core.answers import SUCCESS, Answer, grpc_answer
-from rxotlp._core.statuses import DETAILS_KEY
-from rxotlp.errors import RefusedError
+from rxotlp._core.statuses import DETAILS_KEY, Code, build_status
+from rxotlp.certificates import Reloaded
+from rxotlp.errors import DecodeError, RefusedError
+from rxotlp.security import ServerKeys
 from rxotlp.sources.addresses import format_address, probe
-from rxotlp.sources.reception import Reception, log_bad, refusal
+from rxotlp.sources.callers import IDENTITY, PEER, Callers, UnknownCallerError
+from rxotlp.sources.limits import Limits
+from rxotlp.sources.reception import Reception, log_bad, refusal, undecodable
 from rxotlp.wire.signals import Signal
 
 __all__ = ["GrpcServer"]
@@ -28,13 +35,15 @@ logger = logging.getLogger("rxotlp")
 CONCURRENT_CALLS = 256  # a connection; further ones wait in the client, they do not fail
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-Handler = Callable[[bytes, "_Context"], Awaitable[bytes]]
+Handler = Callable[[object, "_Context"], Awaitable[bytes]]
 
 
 class _Context(Protocol):
     """The part of grpc.aio.ServicerContext that is used here."""
 
     def peer(self) -> str: ...
+    def auth_context(self) -> Mapping[str, Any]: ...
+    async def read(self) -> Any: ...
     def time_remaining(self) -> float | None: ...
     def invocation_metadata(self) -> Any: ...
     async def abort(self, code: Any, details: str, trailing_metadata: Any) -> Any: ...
@@ -45,18 +54,28 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
 
     Args:
         reception: what takes the requests.
-        max_request_size: bytes, after decompression too.
+        limits: see there.
         headers: names of call metadata to copy into an element's metadata.
+        callers: knows who may send; None lets everybody.
+        keys: for TLS; None listens without.
     """
 
     def __init__(
-        self, reception: Reception, *, max_request_size: int, headers: Collection[str]
+        self,
+        reception: Reception,
+        *,
+        limits: Limits,
+        headers: Collection[str],
+        callers: Callers | None = None,
+        keys: Reloaded[ServerKeys] | None = None,
     ) -> None:
         self._reception = reception
-        self._limit = max_request_size
+        self._limits = limits
         self._headers = frozenset(name.lower() for name in headers)
+        self._callers = callers
+        self._keys = keys
         self._handlers = {
-            signal.names.grpc_method: grpc.unary_unary_rpc_method_handler(self._handler(signal))
+            signal.names.grpc_method: grpc.stream_unary_rpc_method_handler(self._handler(signal))
             for signal in Signal
         }
         self._server: aio.Server | None = None
@@ -76,17 +95,26 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
             OSError: the address cannot be had.
         """
         host = probe(what, host, port)  # gRPC itself would only say that it failed
+        limits = self._limits
         server = aio.server(
             options=[
-                ("grpc.max_receive_message_length", self._limit),
+                ("grpc.max_receive_message_length", limits.max_request_size),
                 ("grpc.max_concurrent_streams", CONCURRENT_CALLS),
+                ("grpc.max_allowed_incoming_connections", limits.max_connections),
+                ("grpc.max_metadata_size", limits.max_header_size),
+                ("grpc.absolute_max_metadata_size", limits.max_header_size),
+                ("grpc.server_handshake_timeout_ms", _milliseconds(limits.header_timeout)),
+                ("grpc.max_connection_idle_ms", _milliseconds(limits.idle_timeout)),
                 ("grpc.so_reuseport", 0),  # or a second process would take half of the calls
             ]
         )
         server.add_generic_rpc_handlers((self,))
         address = format_address(host, port)
         try:
-            taken = server.add_insecure_port(address)
+            if self._keys is None:
+                taken = server.add_insecure_port(address)
+            else:
+                taken = server.add_secure_port(address, _credentials(self._keys))
         except RuntimeError as error:
             await server.stop(None)
             raise OSError(f"{what} cannot listen on {address}: {error}") from None
@@ -100,38 +128,118 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
             await self._server.stop(grace)
 
     def _handler(self, signal: Signal) -> Handler:
-        async def export(request: bytes, context: "_Context") -> bytes:
-            answer = await self._serve(signal, request, context)
+        async def export(requests: object, context: "_Context") -> bytes:
+            peer = _peer(context.peer())
+            try:
+                answer = await self._serve(signal, peer, context)
+            except UnknownCallerError as error:
+                log_bad(signal.value, peer, str(error))
+                status = build_status(Code.UNAUTHENTICATED, str(error))
+                details = ((DETAILS_KEY, status.SerializeToString()),)
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error), details)
             if answer is SUCCESS:  # the empty message
                 return b""
             said = grpc_answer(signal, answer)
             if said.status is not None:
-                details = said.status.SerializeToString()
-                await context.abort(CODES[said.code], said.message, ((DETAILS_KEY, details),))
+                details = ((DETAILS_KEY, said.status.SerializeToString()),)
+                await context.abort(CODES[said.code], said.message, details)
             assert said.response is not None
             return said.response.SerializeToString()
 
         return export
 
-    async def _serve(self, signal: Signal, request: bytes, context: "_Context") -> Answer:
+    async def _serve(self, signal: Signal, peer: str, context: "_Context") -> Answer:
         reception = self._reception
+        clock = asyncio.get_running_loop().time
         seconds = reception.patience(context.time_remaining())
-        peer = _peer(context.peer())
-        metadata = {"peer": peer}
+        due = clock() + seconds
+        metadata: dict[str, str] = {}
         if self._headers:
-            metadata |= {
-                name: value
-                for name, value in context.invocation_metadata() or ()
-                if name in self._headers and isinstance(value, str)
-            }
+            given = _headers(context)
+            metadata = {name: value for name, value in given.items() if name in self._headers}
+        metadata[PEER] = peer  # last: no header stands for who it is
         try:
+            if self._callers is not None:
+                headers = _headers(context)
+                metadata[IDENTITY] = await self._callers.identify(headers, peer, seconds)
+            elif self._keys is not None:
+                name = _certificate_name(context.auth_context())
+                if name is not None:
+                    metadata[IDENTITY] = name
             reception.check_open()
-            credit = await reception.credit(len(request), seconds)
+            request = await self._read(signal, peer, context, due)
+            credit = await reception.credit(len(request), due - clock())
             return await reception.receive(
-                signal, request, credit=credit, seconds=seconds, peer=peer, metadata=metadata
+                signal,
+                request,
+                credit=credit,
+                seconds=due - clock(),
+                peer=peer,
+                metadata=metadata,
             )
         except RefusedError as error:
             return refusal(signal, peer, error)
+        except DecodeError as error:
+            return undecodable(signal, peer, error)
+
+    async def _read(self, signal: Signal, peer: str, context: "_Context", due: float) -> bytes:
+        """The call's message; what its sender leaves half-way must not stay for ever."""
+        try:
+            async with asyncio.timeout_at(due):
+                request = await context.read()
+        except TimeoutError:
+            late = "the message was not complete in time"
+            log_bad(signal.value, peer, late)
+            raise RefusedError(
+                late, retry_after=self._reception.source.admission.retry_after
+            ) from None
+        if not isinstance(request, bytes):
+            raise DecodeError("the call ended without a message")
+        return request
+
+
+def _milliseconds(seconds: float) -> int:
+    """As gRPC takes them: 1 to what 31 bits hold, which stands for never."""
+    return int(min(max(seconds * 1000, 1), 2**31 - 1))
+
+
+def _credentials(keys: Reloaded[ServerKeys]) -> grpc.ServerCredentials:
+    """Credentials that follow their files, at each new connection."""
+    now = keys.get()
+    used = [now]
+
+    def fetch() -> Any:
+        current = keys.get()
+        if current is used[0]:
+            return None
+        used[0] = current
+        return _configuration(current)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(now), fetch, require_client_authentication=now.client_ca is not None
+    )
+
+
+def _configuration(keys: ServerKeys) -> Any:
+    pair = (keys.key, keys.certificate)
+    return grpc.ssl_server_certificate_configuration([pair], keys.client_ca)
+
+
+def _headers(context: "_Context") -> dict[str, str]:
+    """A call's metadata, but for the binary; what is there twice is one, with a comma."""
+    found: dict[str, str] = {}
+    for name, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _certificate_name(auth: Mapping[str, Any]) -> str | None:
+    """Whom the client's certificate was issued to."""
+    for key in ("x509_subject_alternative_name", "x509_common_name"):
+        for name in auth.get(key, ()):
+            return str(name, "utf-8", "replace")
+    return None
 
 
 def _unknown(method: str) -> Any:

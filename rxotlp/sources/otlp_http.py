@@ -1,7 +1,7 @@
 """OTLP/HTTP: an ASGI application that reads a request, hands it over and writes the answer.
 
-Order of refusal: path, method, content type, content encoding, whether anybody listens,
-declared size, credit. All of that happens before a byte of the body is read; what is
+Order of refusal: who sends, path, method, content type, content encoding, whether anybody
+listens, declared size, credit. All of that happens before a byte of the body is read; what is
 counted while it is read is the limit and, for bodies of undeclared size, the credit. A
 protobuf body goes through untouched; a JSON one is encoded as protobuf.
 
@@ -12,13 +12,15 @@ where the request's type is neither of OTLP's.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from math import ceil
 from typing import Any
 
 from rxotlp._core.answers import SUCCESS, Answer, http_answer, http_error
-from rxotlp._core.statuses import JSON, PROTOBUF
+from rxotlp._core.statuses import JSON, PROTOBUF, answer_type
 from rxotlp.admission import Credit
 from rxotlp.errors import DecodeError, RefusedError
 from rxotlp.sources.addresses import format_address
+from rxotlp.sources.callers import IDENTITY, PEER, Callers, UnknownCallerError
 from rxotlp.sources.reception import Reception, log_bad, refusal, undecodable
 from rxotlp.wire import compression, json
 from rxotlp.wire.signals import Signal
@@ -63,13 +65,20 @@ class HttpReceiver:
         reception: what takes the requests.
         max_request_size: bytes, before and after decompression.
         headers: names of request headers to copy into an element's metadata.
+        callers: knows who may send; None lets everybody.
     """
 
     def __init__(
-        self, reception: Reception, *, max_request_size: int, headers: Collection[str]
+        self,
+        reception: Reception,
+        *,
+        max_request_size: int,
+        headers: Collection[str],
+        callers: Callers | None = None,
     ) -> None:
         self._reception = reception
         self._limit = max_request_size
+        self._callers = callers
         self._headers = {name.lower().encode("latin-1"): name.lower() for name in headers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,13 +87,18 @@ class HttpReceiver:
         peer = "an unknown peer" if client is None else format_address(client[0], client[1])
         kind = PROTOBUF
         extra: tuple[tuple[bytes, bytes], ...] = ()
+        due = asyncio.get_running_loop().time() + self._reception.patience(None)
+        identity: str | None = scope["state"].get("certificate")
         try:
-            signal = _signal(scope)
             headers = dict(scope["headers"])
+            if self._callers is not None:
+                kind = _answer_type(headers)
+                identity = await self._identify(self._callers, scope, peer, due)
+            signal = _signal(scope)
             kind = _content_type(headers)
             if scope["state"].get("upgrade"):
                 raise _Refusal(400, "the Upgrade header is not supported; send plain HTTP/1.1")
-            answer = await self._serve(signal, kind, headers, receive, peer)
+            answer = await self._serve(signal, kind, headers, receive, peer, identity, due)
             said = SUCCESSES[kind] if answer is SUCCESS else http_answer(signal, answer, kind)
         except _Refusal as refused:
             # As it was sent: decoded, a path may hold line breaks.
@@ -112,6 +126,23 @@ class HttpReceiver:
         await send({"type": "http.response.start", "status": said.status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
 
+    async def _identify(self, callers: Callers, scope: Scope, peer: str, due: float) -> str:
+        """Who sends; refused before a byte of the body is read, when nobody that is known."""
+        given: dict[str, str] = {}
+        for raw, value in scope["headers"]:
+            name, text = raw.decode("latin-1"), value.decode("latin-1")
+            given[name] = f"{given[name]}, {text}" if name in given else text
+        try:
+            seconds = due - asyncio.get_running_loop().time()
+            return await callers.identify(given, peer, seconds)
+        except UnknownCallerError as error:
+            challenge = callers.challenge.encode("latin-1")
+            headers = ((b"www-authenticate", challenge),)
+            raise _Refusal(401, str(error), headers=headers) from None
+        except RefusedError as error:
+            wait = str(ceil(self._reception.source.admission.retry_after)).encode()
+            raise _Refusal(503, str(error), headers=((b"retry-after", wait),)) from None
+
     async def _serve(
         self,
         signal: Signal,
@@ -119,6 +150,8 @@ class HttpReceiver:
         headers: Mapping[bytes, bytes],
         receive: Receive,
         peer: str,
+        identity: str | None,
+        due: float,
     ) -> Answer:
         reception = self._reception
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower().strip()
@@ -128,20 +161,19 @@ class HttpReceiver:
                 f"content-encoding {encoding[:40]!r}: expected one of "
                 f"{', '.join(sorted(compression.ENCODINGS))}",
             )
-        began = asyncio.get_running_loop().time()
-        seconds = reception.patience(None)
+        clock = asyncio.get_running_loop().time
         declared = _length(headers)
         if declared is not None and declared > self._limit:
             raise self._too_large(f"content-length {declared}")
         credit: Credit | None = None
         try:
             reception.check_open()
-            credit = await reception.credit(declared or 0, seconds)
+            credit = await reception.credit(declared or 0, due - clock())
             try:
-                async with asyncio.timeout_at(began + seconds):
+                async with asyncio.timeout_at(due):
                     payload = await self._read(receive, credit, declared)
             except TimeoutError:  # it holds credit that others wait for
-                late = f"the body was not complete after {seconds:.1f} s"
+                late = f"the body was not complete after {reception.patience(None):.1f} s"
                 log_bad(signal.value, peer, late)
                 retry_after = reception.source.admission.retry_after
                 raise RefusedError(late, retry_after=retry_after) from None
@@ -158,15 +190,22 @@ class HttpReceiver:
         except BaseException:
             _release(credit)
             raise
-        metadata = {"peer": peer}
+        metadata: dict[str, str] = {}
         for raw, name in self._headers.items():
             value = headers.get(raw)
             if value is not None:
                 metadata[name] = value.decode("latin-1")
-        left = seconds - (asyncio.get_running_loop().time() - began)
+        metadata[PEER] = peer  # last: no header stands for who it is
+        if identity is not None:
+            metadata[IDENTITY] = identity
         try:
             return await reception.receive(
-                signal, payload, credit=credit, seconds=left, peer=peer, metadata=metadata
+                signal,
+                payload,
+                credit=credit,
+                seconds=due - clock(),
+                peer=peer,
+                metadata=metadata,
             )
         except RefusedError as error:
             return refusal(signal, peer, error)
@@ -206,6 +245,11 @@ def _signal(scope: Scope) -> Signal:
     if scope["method"] != "POST":
         raise _Refusal(405, "expected POST", headers=((b"allow", b"POST"),))
     return signal
+
+
+def _answer_type(headers: Mapping[bytes, bytes]) -> str:
+    """What a refusal is written in, whatever the request's type."""
+    return answer_type(headers.get(b"content-type", b"").decode("latin-1"))
 
 
 def _content_type(headers: Mapping[bytes, bytes]) -> str:
