@@ -1,0 +1,306 @@
+"""One run of one variant, in this process: what it costs and what became of the workload.
+
+The time and the CPU of a run are those from the first request to the end of the stream, all
+threads of the process together. Memory is the highest resident size of the process above
+what it was before the variant was built. A short run that nobody counts comes first, so that
+no figure has a first call in it.
+"""
+
+import asyncio
+import gc
+import logging
+import statistics
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from reactivex import Observable
+from reactivex import operators as rx_ops
+
+from rxotlp import operators as ops
+from rxotlp._core.outcomes import DELIVERED, Outcome
+from rxotlp.bench.feed import Feed, Mark
+from rxotlp.bench.grid import Variant
+from rxotlp.bench.results import OUTCOMES, Run
+from rxotlp.bench.work import Workload
+from rxotlp.books import Account
+from rxotlp.data import TelemetryData
+from rxotlp.operators.export import Delivery
+from rxotlp.pipeline import Pipeline
+from rxotlp.schedulers import AsyncScheduler, SerialScheduler, VirtualScheduler
+
+__all__ = ["Failed", "trial"]
+
+WARM_UP = 64  # requests at most
+SILENT = 2.0  # seconds that a stream which has nothing left to do gets to end by itself
+DRAIN = 10.0  # seconds for what is in flight when it does not
+SINK = "bench sink"  # in the books
+KEPT_LINES = 3  # of what a run logs
+
+
+class Failed(Exception):
+    """A run that gave no figures; the text says why, for the table."""
+
+
+def trial(variant: Variant, work: Workload, requests: int, *, timeout: float) -> Run:
+    """Run it once and measure.
+
+    Args:
+        variant: called twice: to warm up, and to be measured.
+        work: what it is given.
+        requests: how many.
+        timeout: seconds that the run may take.
+
+    Raises:
+        Failed: there is nothing to report.
+    """
+    gc.freeze()  # what was there before is nobody's garbage
+    before = _resident()
+    with _heard() as logged:
+        _run(variant, work, max(1, min(WARM_UP, requests // 4)), timeout)
+        gc.collect()
+        logged.clear()
+        _forget_peak()
+        feed, pipeline, end, exports = _run(variant, work, requests, timeout)
+    peak = _peak()
+    gc.unfreeze()
+    _check(feed, pipeline)
+    assert feed.began is not None
+    assert end is not None
+    report = pipeline.report
+    assert report is not None
+    accounts = [one for one in report.accounts if not _unused_sink(one)]
+    outcomes = {name: sum(getattr(one, name) for one in accounts) for name in OUTCOMES}
+    ways = sorted(feed.ways)
+    return Run(
+        items=work.items_of(feed.sent),
+        requests=feed.sent,
+        seconds=(end.wall_ns - feed.began.wall_ns) / 1e9,
+        cpu_seconds=(end.cpu_ns - feed.began.cpu_ns) / 1e9,
+        latency={
+            name: ways[min(len(ways) - 1, int(share * len(ways)))] / 1e9
+            for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
+        },
+        memory=None if before is None or peak is None else max(0, peak - before),
+        exports=len(exports),
+        export_items=statistics.median(exports) if exports else 0.0,
+        closed={one.name: dict(one.closed) for one in accounts if one.closed},
+        outcomes=outcomes,
+        books=[str(one) for one in accounts],
+        logged=[
+            f"{text} ({count} times)" if count > 1 else text
+            for text, count in logged.most_common(KEPT_LINES)
+        ],
+    )
+
+
+def _run(
+    variant: Variant, work: Workload, requests: int, timeout: float
+) -> tuple[Feed, Pipeline, Mark | None, list[int]]:
+    """To the end of its stream, drained and stopped; the mark is at that end."""
+    exports: list[int] = []
+    over = threading.Event()
+    settled = threading.Event()
+    ends: list[Mark] = []
+    wake: list[Callable[[], object]] = []
+
+    def ended() -> None:
+        ends.append(Mark())
+        over.set()
+        for call in wake:
+            call()
+
+    feed = Feed(work.elements, requests, rate=work.rate, settled=settled.set)
+    pipeline = _assembled(variant, feed, exports, ended)
+    given = pipeline._given
+    if isinstance(given, AsyncScheduler) or (given is None and variant.scheduler == "async"):
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            finished = runner.run(_in_loop(pipeline, over, settled, wake, timeout))
+    else:
+        finished = _in_thread(pipeline, over, settled, timeout)
+    if not finished:
+        raise Failed(
+            f"did not finish within {timeout:g} s: {len(feed.ways)} of {requests} requests "
+            "came through"
+        )
+    return feed, pipeline, ends[0] if ends else feed.ended, exports
+
+
+def _assembled(
+    variant: Variant, feed: Feed, exports: list[int], ended: Callable[[], None]
+) -> Pipeline:
+    """A pipeline that ends in a destination which only asks for the bytes, or in its own."""
+
+    def is_telemetry(value: object) -> bool:
+        if type(value) is Delivery:
+            exports.append(value.items)
+        return type(value) is TelemetryData
+
+    class Nowhere:
+        def export(self, data: TelemetryData) -> Outcome:
+            data.to_bytes()  # which every OTLP exporter needs: a batch is joined here
+            exports.append(data.items)
+            return DELIVERED
+
+    made: Any = variant.pipeline(feed)
+    scheduler = _scheduler(variant)
+    if isinstance(made, Pipeline):
+        made, scheduler = made._stream, made._given or scheduler
+    if isinstance(scheduler, VirtualScheduler):
+        raise Failed("it runs on a VirtualScheduler: virtual time has no speed")
+    if not isinstance(made, Observable):
+        raise Failed(
+            f"expected a stream or a Pipeline, got {type(made).__name__}: a variant is a "
+            "function (source) -> source.pipe(...)"
+        )
+    stream: Observable[Any] = made.pipe(
+        rx_ops.filter(is_telemetry),
+        ops.export(Nowhere(), name=SINK),
+        rx_ops.do_action(on_error=lambda _: ended(), on_completed=ended),
+    )
+    return Pipeline(stream, scheduler=scheduler, drain_timeout=DRAIN)
+
+
+def _scheduler(variant: Variant) -> SerialScheduler | None:
+    """What the variant's function makes; None leaves it to the pipeline."""
+    if isinstance(variant.scheduler, str):
+        return None
+    made: object = variant.scheduler()
+    if not isinstance(made, SerialScheduler):
+        raise Failed(
+            f"its scheduler's function made a {type(made).__name__}, expected a SyncScheduler or "
+            "an AsyncScheduler"
+        )
+    return made
+
+
+def _in_thread(
+    pipeline: Pipeline, over: threading.Event, settled: threading.Event, timeout: float
+) -> bool:
+    """Whether it came to its end, or to where nothing is left to do, in time."""
+    pipeline.start()
+    left = timeout
+    while left > 0 and not over.wait(min(left, SILENT)) and not settled.is_set():
+        left -= SILENT
+    finished = over.is_set() or settled.is_set()
+    pipeline.stop(drain_timeout=DRAIN if finished else 0)
+    if pipeline._given is not None:
+        pipeline._given.close()
+    return finished
+
+
+async def _in_loop(
+    pipeline: Pipeline,
+    over: threading.Event,
+    settled: threading.Event,
+    wake: list[Callable[[], object]],
+    timeout: float,
+) -> bool:
+    """As `_in_thread`."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    wake.append(lambda: loop.call_soon_threadsafe(ended.set))
+    await pipeline.astart()
+    left = timeout
+    while left > 0 and not (over.is_set() or settled.is_set()):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), min(left, SILENT))
+        left -= SILENT
+    if not over.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), SILENT)
+    finished = over.is_set() or settled.is_set()
+    await pipeline.astop(drain_timeout=DRAIN if finished else 0)
+    if isinstance(pipeline._given, AsyncScheduler):
+        await pipeline._given.aclose()
+    return finished
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _check(feed: Feed, pipeline: Pipeline) -> None:
+    """Raise when the figures would be those of something else than was asked for."""
+    if pipeline.error is not None:
+        error = pipeline.error
+        raise Failed(f"its stream ended with {type(error).__name__}: {error}")
+    if not feed.ways:
+        raise Failed("its stream ended before a request came through")
+    report = pipeline.report
+    assert report is not None
+    if report.unbalanced:
+        raise Failed(f"its books do not balance: {report.unbalanced[0]}")
+    if not any(account.delivered for account in report.accounts):
+        lost = [one for one in report.accounts if _gone(one)]
+        where = "; ".join(str(one) for one in lost) or "no stage took any"
+        raise Failed(
+            f"nothing of the workload reached an exporter ({where}): does the pipeline take "
+            "this signal?"
+        )
+
+
+def _gone(account: Account) -> int:
+    return account.filtered + account.dropped + account.rejected + account.failed
+
+
+def _unused_sink(account: Account) -> bool:
+    return account.name == SINK and not account.received
+
+
+# -- memory -------------------------------------------------------------------------------
+
+
+def _resident() -> int | None:
+    return _status("VmRSS:")
+
+
+def _peak() -> int | None:
+    return _status("VmHWM:")
+
+
+def _forget_peak() -> None:
+    """Have the kernel count the highest resident size from now on, where it can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): reset the high water mark
+
+
+def _status(field: str) -> int | None:
+    """Bytes that the kernel says; None where it is not Linux's."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+# -- what it logs -------------------------------------------------------------------------
+
+
+@contextmanager
+def _heard() -> Any:
+    """What rxotlp warns of meanwhile, counted, in place of a terminal full of it."""
+    logged: Counter[str] = Counter()
+
+    class Count(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged[record.getMessage()] += 1
+
+    logger = logging.getLogger("rxotlp")
+    handler = Count(logging.WARNING)
+    before = logger.propagate, logger.handlers
+    logger.propagate, logger.handlers = False, [handler]
+    try:
+        yield logged
+    finally:
+        logger.propagate, logger.handlers = before
