@@ -48,8 +48,14 @@ class Branching(Shell):
         self.branches: list[Branch] = []
         self._open = 0
 
-    def attach(self, name: str, apply: Operator) -> Branch:
-        """Subscribe a branch; what it gives is merged into the result."""
+    def attach(self, name: str, apply: Operator, *, merged: bool = True) -> Branch:
+        """Subscribe a branch; what it gives is merged into the result, as `_merge` does.
+
+        Args:
+            name: the branch's.
+            apply: the operator.
+            merged: False when what it gives goes nowhere, for the picture.
+        """
         branch = Branch(name)
         self.branches.append(branch)
         self._open += 1
@@ -77,7 +83,7 @@ class Branching(Shell):
         try:
             entrance: Observable[TelemetryData] = Observable(enter)
             results = apply(entrance)
-            with nullcontext() if sketch is None else sketch.attaching(results):
+            with nullcontext() if sketch is None else sketch.attaching(results if merged else None):
                 branch.disposable = results.subscribe(
                     self._merge,
                     fail,

@@ -132,9 +132,12 @@ class Sketch:
 
     @contextmanager
     def attaching(self, observable: object) -> Iterator[None]:
-        """While a branch is subscribed, whose results go where its stage's own would."""
+        """While a branch is subscribed, whose results go where its stage's own would.
+
+        Without an `observable` they go nowhere.
+        """
         below = _below.get()
-        token = _below.set(None if below is None else (below[0], observable))
+        token = _below.set(None if below is None or observable is None else (below[0], observable))
         try:
             yield
         finally:
