@@ -16,7 +16,7 @@ from rxotlp.flows.log import LogLevel
 from rxotlp.flows.loggers import DataFlowLogger, FlowLogger
 from rxotlp.operators.chain import Processor, as_list, is_async
 
-__all__ = ["Way", "named", "of_data", "told", "told_failed"]
+__all__ = ["Way", "listened", "named", "of_data", "told", "told_failed"]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -37,22 +37,17 @@ class Way:
         data: TelemetryData,
         context: ExecutionContext | None = None,
         attributes: Mapping[str, Any] = _NONE,
-    ) -> "Way | None":
-        """Tell that `data` starts; None when nobody wants to hear of its way.
+    ) -> "Way":
+        """Tell that `data` starts, to those who want to hear of its way.
 
         Args:
             context: its execution; one of its own, with `attributes`, without.
         """
-        for logger in loggers:
-            if logger.enabled and logger.says(LogLevel.INFO):
-                break
-        else:
-            return None
         if context is None:
             context = _own(attributes)
         to = []
         for logger in loggers:
-            if logger.enabled and logger.says(LogLevel.INFO):
+            if logger.enabled and logger.informs():
                 now = logger.log.now()
                 to.append((logger, now, logger.says(LogLevel.DEBUG)))
                 logger.log_data_flow_start(data, context, time=now)
@@ -79,6 +74,14 @@ class Way:
     def context(self) -> ExecutionContext:
         """The execution that it is."""
         return self._context
+
+
+def listened(loggers: Iterable[DataFlowLogger]) -> bool:
+    """Whether anybody wants to hear of the next element's way."""
+    for logger in loggers:  # noqa: SIM110  (a generator would take longer than the answer)
+        if logger.enabled and logger.informs():
+            return True
+    return False
 
 
 def told_failed(
@@ -134,7 +137,7 @@ def told(
     if is_async(processor):
 
         async def awaited(data: TelemetryData) -> Any:
-            way = Way.begin(loggers, data, None, attributes)
+            way = Way.begin(loggers, data, None, attributes) if listened(loggers) else None
             try:
                 return ended(way, data, await processor(data))  # type: ignore[misc]
             except BaseException as error:  # cancelled, too
@@ -144,9 +147,12 @@ def told(
         return awaited
 
     def processed(data: TelemetryData) -> Any:
-        way = Way.begin(loggers, data, None, attributes)
+        way = Way.begin(loggers, data, None, attributes) if listened(loggers) else None
         try:
-            return ended(way, data, processor(data))
+            made = processor(data)
+            if type(made) is TelemetryData and way is None:
+                return made
+            return ended(way, data, made)
         except Exception as error:
             told_failed(loggers, error, way, None, attributes)
             raise

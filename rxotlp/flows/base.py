@@ -17,7 +17,13 @@ from rxotlp.flows._operator import Results, as_operator
 from rxotlp.flows._telemetry import Telemetry
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.events import ControlEvent, EventKind, Events
-from rxotlp.flows.loggers import Attached, ControlDecision, ControlFlowLogger, attached
+from rxotlp.flows.loggers import (
+    Attached,
+    ControlDecision,
+    ControlFlowLogger,
+    ExecutionFlowLogger,
+    attached,
+)
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.flows.state import ControlState, Statistics
@@ -56,6 +62,7 @@ class Runner:
         self.state = ControlState(scheduler=scheduler) if state is None else state
         self.scheduler = self.state.scheduler if scheduler is None else scheduler
         self._loggers = attached(name, logger, self.scheduler)
+        self._observing = [one for one in self._loggers if isinstance(one, ExecutionFlowLogger)]
 
     @property
     def telemetry(self) -> Telemetry:
@@ -131,8 +138,8 @@ class Runner:
         if events.observed:
             now = self.state.scheduler.timestamp_ns()
             events.put(ControlEvent(kind, operation, context, now, result, error))
-        for logger in self._loggers:
-            if logger.enabled:
+        for logger in self._observing:
+            if logger.enabled and logger.hears(kind):
                 now = self.state.scheduler.timestamp_ns()
                 logger.observe(kind, operation, context, now, result, error)
 

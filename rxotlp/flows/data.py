@@ -22,7 +22,7 @@ from rxotlp._core.outcomes import FILTERED
 from rxotlp.data import TelemetryData
 from rxotlp.errors import FlushFailed, RefusedError
 from rxotlp.flows._stream import Operator, StreamFlow
-from rxotlp.flows._told import Way, named, of_data, told, told_failed
+from rxotlp.flows._told import Way, listened, named, of_data, told, told_failed
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.data_routing import DataRoute, DataRouter
 from rxotlp.flows.loggers import Attached, attached
@@ -169,19 +169,28 @@ class SyncDataFlow:
 
     def as_operator(self) -> Operator:
         """`ops.chain` of the processors: what raises rejects its element, and no more."""
-        if not self._loggers:
-            return one_stage(self._processors, on_error="reject", name=None, kind="sync")
+        processors = (self._all,) if self._loggers else self._processors
+        return one_stage(processors, on_error="reject", name=None, kind="sync")
 
-        def processed(data: TelemetryData) -> list[TelemetryData] | TelemetryData:
-            parts = self._processed(data, None)
-            return parts[0] if len(parts) == 1 else parts
-
-        return one_stage((processed,), on_error="reject", name=None, kind="sync")
+    def _all(self, data: TelemetryData) -> list[TelemetryData] | TelemetryData:
+        if listened(self._loggers):
+            return self._processed(data, None)
+        made = data
+        try:
+            for at, processor in enumerate(self._processors, start=1):
+                result = processor(made)
+                if type(result) is not TelemetryData:  # nothing, or several
+                    return _through(self._processors[at:], as_list(result))
+                made = result
+        except Exception as error:
+            told_failed(self._loggers, error, None)
+            raise
+        return made
 
     def _processed(
         self, data: TelemetryData, context: ExecutionContext | None
     ) -> list[TelemetryData]:
-        way = Way.begin(self._loggers, data, context) if self._loggers else None
+        way = Way.begin(self._loggers, data, context) if listened(self._loggers) else None
         parts = [data]
         try:
             for processor in self._processors:
@@ -341,6 +350,12 @@ class HybridDataFlow(StreamFlow):
             return self.router.route_data(data) is DataRoute.SYNC
         except Exception:  # the route in the stream meets it again, and rejects the element
             return False
+
+
+def _through(processors: tuple[Processor, ...], parts: list[TelemetryData]) -> list[TelemetryData]:
+    for processor in processors:
+        parts = [made for part in parts for made in as_list(processor(part))]
+    return parts
 
 
 def _chain(process: Processor, kind: str) -> Operator:

@@ -12,7 +12,6 @@ import enum
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -103,12 +102,16 @@ class FlowLog:
         self._admission = admission
         self._resource = Resource()
         fill(self._resource.attributes, {"service.name": "unknown_service", **(resource or {})})
-        self._loggers: dict[str, logging.Logger] = {}
+        self._telemetry: Telemetry | None = None
 
-    @cached_property
+    @property
     def telemetry(self) -> Telemetry:
         """The entries as OTLP log records: a stream of `TelemetryData`, one record each."""
-        return Telemetry(self._chosen(), admission=self._admission, complete=lambda: None)
+        if self._telemetry is None:
+            self._telemetry = Telemetry(
+                self._chosen(), admission=self._admission, complete=lambda: None
+            )
+        return self._telemetry
 
     def bind(self, scheduler: SerialScheduler) -> None:
         """Use `scheduler`, unless there is one already."""
@@ -119,32 +122,28 @@ class FlowLog:
         """Nanoseconds since the epoch."""
         return self._chosen().timestamp_ns()
 
-    def wants(self, logger: str, level: LogLevel) -> bool:
-        """Whether an entry would reach anybody."""
-        return self._logger(logger).isEnabledFor(level) or self._is_exported()
+    def to(self, logger: str) -> logging.Logger:
+        """Where the entries of a logger go in `logging`."""
+        return logging.getLogger(f"{self.name}.{logger}")
+
+    @property
+    def exported(self) -> bool:
+        """Whether `telemetry` has a subscriber."""
+        # Not asked for, not made: a log whose telemetry nobody takes is no loss to be counted.
+        return self._telemetry is not None and self._telemetry.accepting
 
     def write(self, entry: LogEntry) -> None:
         """Hand an entry to both ends, in this thread; from any."""
-        to = self._logger(entry.logger)
+        to = self.to(entry.logger)
         if to.isEnabledFor(entry.level):
             to.log(entry.level, "%s", entry.message, extra=_extra(entry))
-        if self._is_exported():
+        if self.exported:
             self.telemetry.emit(self._record(entry))
 
     def _chosen(self) -> SerialScheduler:
         if self._scheduler is None:
             self._scheduler = default_scheduler()
         return self._scheduler
-
-    def _is_exported(self) -> bool:
-        # Not asked for, not made: a log whose telemetry nobody takes is no loss to be counted.
-        return "telemetry" in self.__dict__ and self.telemetry.accepting
-
-    def _logger(self, name: str) -> logging.Logger:
-        logger = self._loggers.get(name)
-        if logger is None:
-            logger = self._loggers[name] = logging.getLogger(f"{self.name}.{name}")
-        return logger
 
     def _record(self, entry: LogEntry) -> TelemetryData:
         request = ExportLogsServiceRequest()

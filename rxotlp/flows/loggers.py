@@ -39,6 +39,11 @@ Made = TelemetryData | Sequence[TelemetryData] | None  # what a processor made
 
 _MAX_STARTED = 10_000  # operations under way whose start is remembered
 
+# An enumeration's member is found by a function of `enum` (in Python 3.11), which takes longer
+# than all that a logger does that says nothing.
+_DEBUG, _INFO, _ERROR, _OFF = LogLevel.DEBUG, LogLevel.INFO, LogLevel.ERROR, LogLevel.OFF
+_STARTED, _FINISHED, _FAILED = EventKind.STARTED, EventKind.FINISHED, EventKind.FAILED
+
 
 @dataclass(frozen=True, slots=True)
 class ControlDecision:
@@ -76,6 +81,7 @@ class FlowLogger:
         if log is not None and not isinstance(log, FlowLog):
             raise TypeError(f"{name}(log={log!r}): expected a FlowLog")
         self.log = FlowLog() if log is None else log
+        self._wanted = self.log.to(self.kind).isEnabledFor
         self.level = level
 
     @property
@@ -88,27 +94,21 @@ class FlowLogger:
         if not isinstance(level, LogLevel):
             raise TypeError(f"{type(self).__name__}(level={level!r}): expected a LogLevel")
         self._level = level
-        self.enabled = level < LogLevel.OFF
+        self.enabled = level < _OFF
+        self._informing = level <= _INFO
 
     @property
     def telemetry(self) -> Telemetry:
         """The entries of this logger's log as OTLP: a stream of `TelemetryData`."""
         return self.log.telemetry
 
-    def observe(
-        self,
-        kind: EventKind,
-        operation: Operation,
-        context: ExecutionContext,
-        time: int,
-        result: ExecutionResult | None,
-        error: BaseException | None,
-    ) -> None:
-        """Hear what a flow does with an operation; most loggers do not care."""
+    def informs(self) -> bool:
+        """`says(LogLevel.INFO)`, which is asked most, in less time."""
+        return self._informing and (self._wanted(_INFO) or self.log.exported)
 
     def says(self, level: LogLevel) -> bool:
         """Whether an entry of `level` would be made, and reach anybody."""
-        return level >= self._level and self.log.wants(self.kind, level)
+        return level >= self._level and (self._wanted(level) or self.log.exported)
 
     def _say(
         self,
@@ -135,6 +135,14 @@ class ExecutionFlowLogger(FlowLogger):
         self._started: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
 
+    def hears(self, kind: EventKind) -> bool:
+        """Whether `observe` does anything with events of a kind.
+
+        Starts are remembered where they are told, and by a logger that is to tell of errors
+        alone; else an error is told without its duration.
+        """
+        return not self._informing or kind is _FAILED or self.informs()
+
     def observe(
         self,
         kind: EventKind,
@@ -144,8 +152,9 @@ class ExecutionFlowLogger(FlowLogger):
         result: ExecutionResult | None,
         error: BaseException | None,
     ) -> None:
+        """Hear what a flow does with an operation."""
         key = (context.execution_id, context.sequence)
-        if kind is EventKind.STARTED:
+        if kind is _STARTED:
             with self._lock:
                 if len(self._started) >= _MAX_STARTED:  # they were abandoned, never ended
                     del self._started[next(iter(self._started))]
@@ -153,27 +162,29 @@ class ExecutionFlowLogger(FlowLogger):
             self.log_execution_start(operation, context, time=time)
             return
         with self._lock:
-            started = self._started.pop(key, time)
-        seconds = (time - started) / 1e9
-        if kind is EventKind.FINISHED:
-            assert result is not None
-            self.log_execution_end(operation, result, context, duration=seconds, time=time)
-        elif kind is EventKind.FAILED:
+            started = self._started.pop(key, None)
+        seconds = None if started is None else (time - started) / 1e9
+        if kind is _FAILED:
             assert error is not None
             self.log_execution_error(operation, error, context, duration=seconds, time=time)
-        elif self.says(LogLevel.INFO):
+        elif seconds is None:
+            return  # nobody was told that it started
+        elif kind is _FINISHED:
+            assert result is not None
+            self.log_execution_end(operation, result, context, duration=seconds, time=time)
+        elif self.informs():
             metadata = {"operation": operation.label, "duration": seconds}
             text = f"execution cancelled: {operation.label}"
-            self._say(LogLevel.INFO, text, context, metadata, time)
+            self._say(_INFO, text, context, metadata, time)
 
     def log_execution_start(
         self, operation: Operation, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """An operation starts."""
-        if self.says(LogLevel.INFO):
+        if self.informs():
             metadata = {"operation": operation.label}
             text = f"execution starts: {operation.label}"
-            self._say(LogLevel.INFO, text, context, metadata, time)
+            self._say(_INFO, text, context, metadata, time)
 
     def log_execution_end(
         self,
@@ -185,11 +196,11 @@ class ExecutionFlowLogger(FlowLogger):
         time: int | None = None,
     ) -> None:
         """An operation ends, after `duration` seconds."""
-        if self.says(LogLevel.INFO):
+        if self.informs():
             kind = type(result).__name__
             metadata = {"operation": operation.label, "result": kind, "duration": duration}
             text = f"execution ends: {operation.label}, {kind} after {duration:.6f} s"
-            self._say(LogLevel.INFO, text, _of(result, context), metadata, time)
+            self._say(_INFO, text, _of(result, context), metadata, time)
 
     def log_execution_error(
         self,
@@ -197,14 +208,16 @@ class ExecutionFlowLogger(FlowLogger):
         error: BaseException,
         context: ExecutionContext,
         *,
-        duration: float,
+        duration: float | None = None,
         time: int | None = None,
     ) -> None:
-        """An operation failed, after `duration` seconds."""
-        if self.says(LogLevel.ERROR):
-            metadata = {"operation": operation.label, "duration": duration, **_described(error)}
+        """An operation failed, after `duration` seconds if that is known."""
+        if self.says(_ERROR):
+            metadata = {"operation": operation.label, **_described(error)}
+            if duration is not None:
+                metadata["duration"] = duration
             text = f"execution failed: {operation.label}, {_line(error)}"
-            self._say(LogLevel.ERROR, text, context, metadata, time)
+            self._say(_ERROR, text, context, metadata, time)
 
 
 class ControlFlowLogger(FlowLogger):
@@ -216,7 +229,7 @@ class ControlFlowLogger(FlowLogger):
         self, decision: ControlDecision, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """Something was decided."""
-        if self.says(LogLevel.INFO):
+        if self.informs():
             chosen = "nowhere" if decision.chosen is None else decision.chosen
             why = f" ({decision.reason})" if decision.reason else ""
             metadata = {
@@ -226,15 +239,15 @@ class ControlFlowLogger(FlowLogger):
                 "reason": decision.reason,
             }
             text = f"control decision: {decision.node} is {decision.outcome}, on to {chosen}{why}"
-            self._say(LogLevel.INFO, text, context, metadata, time)
+            self._say(_INFO, text, context, metadata, time)
 
     def log_control_flow_transition(
         self, start: str, end: str, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """Control goes from one node to another."""
-        if self.says(LogLevel.DEBUG):
+        if self.says(_DEBUG):
             text = f"control transition: {start} -> {end}"
-            self._say(LogLevel.DEBUG, text, context, {"from": start, "to": end}, time)
+            self._say(_DEBUG, text, context, {"from": start, "to": end}, time)
 
 
 class DataFlowLogger(FlowLogger):
@@ -246,10 +259,10 @@ class DataFlowLogger(FlowLogger):
         self, data: TelemetryData, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """Data arrives."""
-        if self.says(LogLevel.INFO):
+        if self.informs():
             items, size = _sizes(data)
             metadata = {"signal": data.signal.value, "items": items, "bytes": size}
-            self._say(LogLevel.INFO, f"data flow starts: {data!r}", context, metadata, time)
+            self._say(_INFO, f"data flow starts: {data!r}", context, metadata, time)
 
     def log_data_processing(
         self,
@@ -261,7 +274,7 @@ class DataFlowLogger(FlowLogger):
         time: int | None = None,
     ) -> None:
         """A processor made `made` of `given`; nothing when it filtered all of it."""
-        if self.says(LogLevel.DEBUG):
+        if self.says(_DEBUG):
             before, after = _sizes(given), _sizes(made)
             metadata = {
                 "processor": processor,
@@ -274,7 +287,7 @@ class DataFlowLogger(FlowLogger):
                 f"data processing: {processor}, in: {before[0]} items, {before[1]} bytes, "
                 f"out: {after[0]} items, {after[1]} bytes"
             )
-            self._say(LogLevel.DEBUG, text, context, metadata, time)
+            self._say(_DEBUG, text, context, metadata, time)
 
     def log_data_flow_end(
         self,
@@ -285,20 +298,20 @@ class DataFlowLogger(FlowLogger):
         time: int | None = None,
     ) -> None:
         """Data leaves, after `duration` seconds; nothing when all of it was filtered."""
-        if self.says(LogLevel.INFO):
+        if self.informs():
             items, size = _sizes(data)
             metadata = {"items": items, "bytes": size, "duration": duration}
             left = repr(data) if isinstance(data, TelemetryData) else _counted(data)
             text = f"data flow ends: {left}, after {duration:.6f} s"
-            self._say(LogLevel.INFO, text, context, metadata, time)
+            self._say(_INFO, text, context, metadata, time)
 
     def log_data_flow_error(
         self, error: BaseException, context: ExecutionContext, *, time: int | None = None
     ) -> None:
         """Data could not be processed."""
-        if self.says(LogLevel.ERROR):
+        if self.says(_ERROR):
             text = f"data flow failed: {_line(error)}"
-            self._say(LogLevel.ERROR, text, context, _described(error), time)
+            self._say(_ERROR, text, context, _described(error), time)
 
 
 # -- attaching -----------------------------------------------------------------------------

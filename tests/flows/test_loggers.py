@@ -292,7 +292,7 @@ def test_nothing_is_made_for_nobody(
     monkeypatch.setattr(FlowLog, "write", lambda _self, entry: said.append(entry))
     level = LogLevel.OFF if off else LogLevel.DEBUG
     if off:
-        monkeypatch.setattr(FlowLog, "wants", lambda *_: True)
+        monkeypatch.setattr(FlowLog, "exported", True)
     else:
         monkeypatch.setattr(logging.getLogger("rxotlp.flows"), "level", logging.CRITICAL)
         logging.getLogger("rxotlp.flows").manager._clear_cache()  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from reactivex import abc
 
 from rxotlp.data import TelemetryData
 from rxotlp.errors import ExecutionFailed, PipelineError
-from rxotlp.flows._told import Way, of_data, told_failed
+from rxotlp.flows._told import Way, listened, of_data, told_failed
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.loggers import Attached, attached
 from rxotlp.flows.organizers._mermaid import flowchart
@@ -194,7 +194,7 @@ class DataFlowOrganizer:
     ) -> TelemetryData | None:
         if not isinstance(data, TelemetryData):
             raise TypeError(f"DataFlowOrganizer: expected a TelemetryData, got {data!r}")
-        way = Way.begin(self._loggers, data, given) if self._loggers else None
+        way = Way.begin(self._loggers, data, given) if listened(self._loggers) else None
         try:
             made = await self._processed(data, parallel, given, way)
         except (Exception, asyncio.CancelledError) as error:
