@@ -1,0 +1,145 @@
+"""What does a logger cost that says nothing?
+
+Unit: the processor time of a run with the logger by that without, in the same round, the two in
+turns of some milliseconds; of each round the fastest turn counts on both sides. "off" is at
+`LogLevel.OFF`; "unheard" is at INFO while `logging` wants warnings and nobody subscribes.
+Baseline: the same flow without `logger=`.
+Blind spot: processors and operations do nothing, so the share is the largest there can be;
+one thread.
+
+    five data flows     a stream through five `SyncDataFlow`s, each an operator and a stage
+    organizer           a `DataFlowOrganizer` of five processors
+    operations          a `SyncControlFlow`, a batch of five operations
+
+    python -m benchmarks.loggers
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rxotlp import operators as ops
+from rxotlp.data import TelemetryData
+from rxotlp.flows import (
+    BatchProcessing,
+    DataFlowLogger,
+    DataFlowOrganizer,
+    EndTrace,
+    ExecutionFlowLogger,
+    FlowLog,
+    LogLevel,
+    Metric,
+    RecordMetric,
+    StartTrace,
+    SyncControlFlow,
+    SyncDataFlow,
+)
+from rxotlp.schedulers import SerialScheduler, SyncScheduler
+from rxotlp.testing import Rig, logs
+
+__all__ = ["logger_costs"]
+
+Turn = Callable[[int], object]
+LIMIT = 1.02
+
+
+def _same(data: TelemetryData) -> TelemetryData:
+    return data
+
+
+def _stream(clock: SerialScheduler, logger: Any) -> Turn:
+    flows = [SyncDataFlow(_same, logger=logger) for _ in range(5)]
+    rig = Rig(*(ops.execute(flow) for flow in flows), strict=False)
+    data = logs(range(10))
+    admit, advance = rig.feed.admit, rig.clock.advance_by
+
+    def turn(count: int) -> None:
+        for _ in range(count):
+            admit(data.detached())
+        advance(0)
+        rig.happened.clear()
+
+    return turn
+
+
+def _organizer(clock: SerialScheduler, logger: Any) -> Turn:
+    organizer = DataFlowOrganizer([lambda data, _: data] * 5, scheduler=clock, logger=logger)
+    data = logs(range(10))
+
+    def turn(count: int) -> None:
+        for _ in range(count):
+            organizer.execute_data_flow(data)
+
+    return turn
+
+
+def _operations(clock: SerialScheduler, logger: Any) -> Turn:
+    flow = SyncControlFlow(scheduler=clock, logger=logger)
+    flow.telemetry.subscribe(scheduler=clock)
+    count_one = RecordMetric(Metric("orders", 1))
+    batch = BatchProcessing([StartTrace("a"), count_one, count_one, count_one, EndTrace()])
+
+    def turn(count: int) -> None:
+        for _ in range(count):
+            flow.execute(batch)
+
+    return turn
+
+
+CASES: dict[str, tuple[Callable[[SerialScheduler, Any], Turn], Any]] = {
+    "five data flows": (_stream, DataFlowLogger),
+    "organizer": (_organizer, DataFlowLogger),
+    "operations": (_operations, ExecutionFlowLogger),
+}
+
+
+def logger_costs(*, rounds: int = 9, turns: int = 60, count: int = 50) -> list[dict[str, Any]]:
+    """Rows, two a case: a logger that is off, and one that nobody hears."""
+    rows = []
+    for case, (make, kind) in CASES.items():
+        for state, level in (("off", LogLevel.OFF), ("unheard", LogLevel.INFO)):
+            ratios, us = [], []
+            for _ in range(rounds):
+                with SyncScheduler() as clock:
+                    plain = make(clock, None)
+                    silent = make(clock, kind(FlowLog(scheduler=clock), level=level))
+                    without, having = _fastest(plain, silent, turns, count)
+                ratios.append(having / without)
+                us.append(without / count * 1e6)
+            rows.append(
+                {
+                    "job": f"{case}, a logger that is {state}",
+                    "ratio": statistics.median(ratios),
+                    "spread": (min(ratios), max(ratios)),
+                    "limit": LIMIT,
+                    "us": statistics.median(us),
+                }
+            )
+    return rows
+
+
+def _fastest(plain: Turn, silent: Turn, turns: int, count: int) -> tuple[float, float]:
+    """The seconds of each one's fastest turn."""
+    best = [float("inf"), float("inf")]
+    pair = (plain, silent)
+    for turn in pair:
+        turn(count)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(2 * turns):
+            which = (number // 2 + number) % 2  # a b b a: who is second has no advantage
+            began = time.process_time()
+            pair[which](count)
+            best[which] = min(best[which], time.process_time() - began)
+    finally:
+        gc.enable()
+    return best[0], best[1]
+
+
+if __name__ == "__main__":
+    for row in logger_costs():
+        low, high = row["spread"]
+        print(f"{row['job']:45} {row['ratio']:.3f} ({low:.3f} to {high:.3f}), {row['us']:.1f} us")
