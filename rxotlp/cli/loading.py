@@ -16,7 +16,7 @@ from rxotlp.errors import UsageError
 from rxotlp.pipeline import Pipeline
 from rxotlp.sources.addresses import parse_address
 
-__all__ = ["addresses_of", "load"]
+__all__ = ["addresses_of", "find", "load"]
 
 logger = logging.getLogger("rxotlp")
 
@@ -26,6 +26,22 @@ def load(target: str) -> Pipeline:
 
     Raises:
         UsageError: there is none.
+    """
+    found = find(target)
+    if isinstance(found, Pipeline):
+        return found
+    if isinstance(found, Observable):
+        return Pipeline(found)
+    raise UsageError(
+        f"{target}: expected a stream (an Observable) or a Pipeline, got {type(found).__name__}"
+    )
+
+
+def find(target: str) -> object:
+    """Whatever `MODULE:ATTR` names; the current directory is looked in first.
+
+    Raises:
+        UsageError: there is nothing of that name.
     """
     name, _, attribute = target.partition(":")
     if not name or not attribute:
@@ -57,13 +73,7 @@ def load(target: str) -> Pipeline:
             found = getattr(found, part)
         except AttributeError:
             raise UsageError(f"{target}: {name} has no attribute {attribute!r}") from None
-    if isinstance(found, Pipeline):
-        return found
-    if isinstance(found, Observable):
-        return Pipeline(found)
-    raise UsageError(
-        f"{target}: expected a stream (an Observable) or a Pipeline, got {type(found).__name__}"
-    )
+    return found
 
 
 def _where(error: BaseException) -> str:
