@@ -5,6 +5,7 @@ Whatever goes wrong is one line on stderr; results are all that goes to stdout.
 
 import typer
 
+from rxotlp.cli.bench import bench
 from rxotlp.cli.convert import convert
 from rxotlp.cli.demo import demo
 from rxotlp.cli.generate import generate
@@ -22,5 +23,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reactive stream processing for OpenTelemetry data.",
 )
-for command in (run, demo, generate, send, convert, inspect, graph, operators):
+for command in (run, demo, generate, send, convert, inspect, graph, operators, bench):
     app.command()(command)
