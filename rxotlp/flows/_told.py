@@ -16,7 +16,7 @@ from rxotlp.flows.log import LogLevel
 from rxotlp.flows.loggers import DataFlowLogger, FlowLogger
 from rxotlp.operators.chain import Processor, as_list, is_async
 
-__all__ = ["Way", "listened", "named", "of_data", "told", "told_failed"]
+__all__ = ["Way", "listened", "named", "of_data", "told", "told_failed", "walked"]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -106,58 +106,100 @@ def of_data(loggers: Iterable[FlowLogger]) -> tuple[DataFlowLogger, ...]:
 
 def named(processor: Callable[..., Any]) -> str:
     """What a processor is called in log entries."""
-    return str(getattr(processor, "__name__", type(processor).__name__))
+    name = getattr(processor, "__name__", "")
+    return str(name or type(processor).__name__)
+
+
+def walked(
+    loggers: Sequence[DataFlowLogger],
+    processors: Sequence[Processor],
+    data: TelemetryData,
+    context: ExecutionContext | None = None,
+    attributes: Mapping[str, Any] = _NONE,
+) -> list[TelemetryData]:
+    """What plain processors, one after the other, make of `data`; told to who listens."""
+    way = Way.begin(loggers, data, context, attributes) if listened(loggers) else None
+    parts = [data]
+    try:
+        for processor in processors:
+            made: list[TelemetryData] = []
+            for part in parts:
+                result: Any = processor(part)
+                results = as_list(result)
+                if way is not None:
+                    way.step(named(processor), part, results)
+                made += results
+            parts = made
+    except Exception as error:
+        told_failed(loggers, error, way, context, attributes)
+        raise
+    if way is not None:
+        way.end(parts)
+    return parts
 
 
 def told(
     loggers: tuple[DataFlowLogger, ...],
-    processor: Processor,
+    *processors: Processor,
     attributes: Mapping[str, Any] = _NONE,
-    *,
-    name: str | None = None,
 ) -> Processor:
-    """`processor`, and each element's way through it told to `loggers`.
+    """Plain `processors` as one, or a single `async` one, and each element's way told.
 
     Args:
         attributes: of each element's execution.
-        name: what it is called; its own name by default.
     """
-    if not loggers:
-        return processor
-    called = named(processor) if name is None else name
+    if len(processors) == 1 and is_async(processors[0]):
+        return _told_async(loggers, processors[0], attributes)
+    first: Callable[[TelemetryData], Any]
+    first, *others = processors
 
-    def ended(way: Way | None, data: TelemetryData, made: Any) -> Any:
-        if type(made) is not TelemetryData and made is not None:
-            made = as_list(made)  # a generator raises here, where it is told
+    def processed(data: TelemetryData) -> Any:
+        for logger in loggers:  # not `listened`: who says nothing costs little more than this
+            if logger.enabled and logger.informs():
+                parts = walked(loggers, processors, data, None, attributes)
+                return parts[0] if len(parts) == 1 else parts
+        try:
+            made = first(data)
+            if type(made) is not TelemetryData or others:
+                made = _through(others, made)
+        except Exception as error:
+            told_failed(loggers, error, None, None, attributes)
+            raise
+        return made
+
+    return processed
+
+
+def _told_async(
+    loggers: tuple[DataFlowLogger, ...], processor: Processor, attributes: Mapping[str, Any]
+) -> Processor:
+    called: Callable[[TelemetryData], Any] = processor
+
+    async def processed(data: TelemetryData) -> Any:
+        way = Way.begin(loggers, data, None, attributes) if listened(loggers) else None
+        try:
+            made = as_list(await called(data))  # a generator raises here, where it is told
+        except BaseException as error:  # cancelled, too
+            told_failed(loggers, error, way, None, attributes)
+            raise
         if way is not None:
-            way.step(called, data, made)
+            way.step(named(processor), data, made)
             way.end(made)
         return made
 
-    if is_async(processor):
-
-        async def awaited(data: TelemetryData) -> Any:
-            way = Way.begin(loggers, data, None, attributes) if listened(loggers) else None
-            try:
-                return ended(way, data, await processor(data))  # type: ignore[misc]
-            except BaseException as error:  # cancelled, too
-                told_failed(loggers, error, way, None, attributes)
-                raise
-
-        return awaited
-
-    def processed(data: TelemetryData) -> Any:
-        way = Way.begin(loggers, data, None, attributes) if listened(loggers) else None
-        try:
-            made = processor(data)
-            if type(made) is TelemetryData and way is None:
-                return made
-            return ended(way, data, made)
-        except Exception as error:
-            told_failed(loggers, error, way, None, attributes)
-            raise
-
     return processed
+
+
+def _through(processors: Sequence[Callable[[TelemetryData], Any]], made: Any) -> Any:
+    for at, processor in enumerate(processors):
+        if type(made) is not TelemetryData:
+            return [
+                result
+                for part in as_list(made)
+                for result in as_list(_through(processors[at:], part))
+            ]
+        made = processor(made)
+    return made if type(made) is TelemetryData else as_list(made)
 
 
 def _own(attributes: Mapping[str, Any]) -> ExecutionContext:

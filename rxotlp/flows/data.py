@@ -22,7 +22,7 @@ from rxotlp._core.outcomes import FILTERED
 from rxotlp.data import TelemetryData
 from rxotlp.errors import FlushFailed, RefusedError
 from rxotlp.flows._stream import Operator, StreamFlow
-from rxotlp.flows._told import Way, listened, named, of_data, told, told_failed
+from rxotlp.flows._told import named, of_data, told, walked
 from rxotlp.flows.context import ExecutionContext
 from rxotlp.flows.data_routing import DataRoute, DataRouter
 from rxotlp.flows.loggers import Attached, attached
@@ -97,7 +97,7 @@ class SyncDataFlow:
         """
         if not isinstance(data, TelemetryData):
             raise TypeError(f"SyncDataFlow.process({type(data).__name__}): expected TelemetryData")
-        parts = self._processed(data, context)
+        parts = walked(self._loggers, self._processors, data, context)
         share = data._share
         if share is None:
             return parts
@@ -169,44 +169,10 @@ class SyncDataFlow:
 
     def as_operator(self) -> Operator:
         """`ops.chain` of the processors: what raises rejects its element, and no more."""
-        processors = (self._all,) if self._loggers else self._processors
+        processors = self._processors
+        if self._loggers:
+            processors = (told(self._loggers, *processors),)
         return one_stage(processors, on_error="reject", name=None, kind="sync")
-
-    def _all(self, data: TelemetryData) -> list[TelemetryData] | TelemetryData:
-        if listened(self._loggers):
-            return self._processed(data, None)
-        made = data
-        try:
-            for at, processor in enumerate(self._processors, start=1):
-                result = processor(made)
-                if type(result) is not TelemetryData:  # nothing, or several
-                    return _through(self._processors[at:], as_list(result))
-                made = result
-        except Exception as error:
-            told_failed(self._loggers, error, None)
-            raise
-        return made
-
-    def _processed(
-        self, data: TelemetryData, context: ExecutionContext | None
-    ) -> list[TelemetryData]:
-        way = Way.begin(self._loggers, data, context) if listened(self._loggers) else None
-        parts = [data]
-        try:
-            for processor in self._processors:
-                made: list[TelemetryData] = []
-                for part in parts:
-                    results = as_list(processor(part))
-                    if way is not None:
-                        way.step(named(processor), part, results)
-                    made += results
-                parts = made
-        except Exception as error:
-            told_failed(self._loggers, error, way, context)
-            raise
-        if way is not None:
-            way.end(parts)
-        return parts
 
     def __repr__(self) -> str:
         return f"<SyncDataFlow of {len(self._processors)} processors, {self._items} items kept>"
@@ -252,10 +218,8 @@ class AsyncDataFlow(StreamFlow):
         check_count("AsyncDataFlow(retries", retries, least=0, why="it counts retries")
         check_seconds("AsyncDataFlow(retry_delay", retry_delay, why="a retry at once would race")
         check_count("AsyncDataFlow(max_concurrent", max_concurrent, why="nothing could run")
-        name = "batch"
         if process is not None:
             check_processors("AsyncDataFlow", (process,))
-            name = named(process)
             if retries:
                 process = _retrying(process, retries, retry_delay)
         joined = batch(max_items=batch_size, max_delay=flush_interval)
@@ -271,7 +235,7 @@ class AsyncDataFlow(StreamFlow):
 
         super().__init__(operator, max_items=max_items, max_bytes=max_bytes, scheduler=scheduler)
         loggers = of_data(attached("AsyncDataFlow", logger, self.scheduler))
-        processed = told(loggers, process or _unchanged, name=name) if loggers else process
+        processed = told(loggers, process or _batch) if loggers else process
 
 
 class HybridDataFlow(StreamFlow):
@@ -343,7 +307,10 @@ class HybridDataFlow(StreamFlow):
 
         super().__init__(operator, max_items=max_items, max_bytes=max_bytes, scheduler=scheduler)
         loggers = of_data(attached("HybridDataFlow", logger, self.scheduler))
-        ways = {way: told(loggers, process, {"route": way.value}) for way in DataRoute}
+        ways = {
+            way: told(loggers, process, attributes={"route": way.value}) if loggers else process
+            for way in DataRoute
+        }
 
     def _inline(self, data: TelemetryData) -> bool:
         try:
@@ -352,19 +319,16 @@ class HybridDataFlow(StreamFlow):
             return False
 
 
-def _through(processors: tuple[Processor, ...], parts: list[TelemetryData]) -> list[TelemetryData]:
-    for processor in processors:
-        parts = [made for part in parts for made in as_list(processor(part))]
-    return parts
-
-
 def _chain(process: Processor, kind: str) -> Operator:
     """Numbered where there are several in one stream."""
     return one_stage((process,), on_error="reject", name=None, kind=kind)
 
 
-def _unchanged(data: TelemetryData) -> TelemetryData:
+def _batch(data: TelemetryData) -> TelemetryData:
     return data
+
+
+_batch.__name__ = "batch"  # as log entries call what is only batched
 
 
 def _retrying(process: Processor, retries: int, delay: float) -> Processor:
@@ -378,6 +342,7 @@ def _retrying(process: Processor, retries: int, delay: float) -> Processor:
                 await asyncio.sleep(backoff.delay(retry))
         return await _called(process, data)
 
+    attempt.__name__ = named(process)
     return attempt
 
 
