@@ -95,15 +95,16 @@ class Section:
     wanted: str = ""
 
 
-def verdict(measures: Iterable[Measure]) -> str:
+def verdict(measures: Iterable[Measure], *, complete: bool = True) -> str:
     """What a set of measures says together: the worst of those that have a bound.
 
-    A goal is missed when any part of it is, and not shown while any part of it is not.
+    A goal is missed when any part of it is, and not shown while any part of it is not, or
+    when the run did not come to its end.
     """
     bounded = [one.verdict for one in measures if one.wanted]
     if MISSED in bounded:
         return MISSED
-    return MET if bounded and NOT_SHOWN not in bounded else NOT_SHOWN
+    return MET if complete and bounded and NOT_SHOWN not in bounded else NOT_SHOWN
 
 
 def not_shown(work: str, why: str, **known: Any) -> Measure:

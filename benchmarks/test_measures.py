@@ -31,6 +31,7 @@ def test_a_goal_is_met_only_when_every_part_of_it_is() -> None:
     assert verdict([met, absent]) == "not shown"
     assert verdict([met, absent, missed]) == "missed"
     assert verdict([reported]) == verdict([]) == "not shown"
+    assert verdict([met], complete=False) == "not shown"
 
 
 def test_the_median_counts_and_never_the_best_run() -> None:

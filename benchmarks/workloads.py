@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from rxotlp.wire.signals import Signal
 
-__all__ = ["NAMES", "payload"]
+__all__ = ["NAMES", "described", "payload"]
 
 _START = 1_760_000_000_000_000_000  # a fixed instant, ns
 _ROUTES = ("/checkout", "/cart", "/products/{id}", "/users/{id}/orders", "/healthz", "/search")
@@ -46,6 +46,13 @@ def payload(name: str, *, items: int | None = None, seed: int = 0) -> tuple[Sign
     signal, default, make = _WORKLOADS[name]
     message = make(random.Random(f"{name} {seed}"), default if items is None else items)
     return signal, message.SerializeToString()
+
+
+def described(name: str, *, items: int | None = None) -> str:
+    """A workload's name with its size, for results."""
+    _, default, _ = _WORKLOADS[name]
+    size = len(payload(name, items=items)[1])
+    return f"{name}: {default if items is None else items} items, {size} bytes a request"
 
 
 def _resource(message: Any, index: int) -> None:
