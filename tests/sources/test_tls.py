@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,20 +89,13 @@ def der(pem: bytes) -> bytes:
 
 def sdk_exporter(transport: str, server: Any, keys: Keys, *, client: bool) -> SpanExporter:
     """The SDK's own, with its certificate or without."""
-    files = (
-        {
-            "client_key_file": keys.file("client.key"),
-            "client_certificate_file": keys.file("client.pem"),
-        }
-        if client
-        else {}
-    )
     if transport == "http":
         return HttpSpanExporter(
             f"https://localhost:{server.http_port}/v1/traces",
             certificate_file=keys.file("ca.pem"),
+            client_key_file=keys.file("client.key") if client else None,
+            client_certificate_file=keys.file("client.pem") if client else None,
             timeout=5,
-            **files,
         )
 
     def read(name: str) -> bytes:
@@ -236,8 +230,8 @@ def test_a_session_of_before_is_not_taken_up_again(
         answer, session = send(None)
         assert answer == b"HTTP/1.1 200"
         keys.trust("ca.pem", "theirs")
-        with pytest.raises(OSError):  # noqa: PT011  # of TLS or of the connection
-            send(session)
+        with suppress(OSError):  # or the connection just ends
+            assert send(session)[0] == b""
         assert len(server.seen) == 1
 
 
