@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure as Sheet
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from rxotlp.bench.results import FIGURES, Comparison, Figure
+from rxotlp.bench.table import number, rounds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +45,7 @@ def draw(found: Comparison, path: Path) -> None:
     versions = ", ".join(f"{name} {value}" for name, value in found.environment.items())
     partial = "  INTERRUPTED" if found.interrupted else ""
     sheet.supxlabel(
-        f"{found.rounds} rounds; a dot is a run, the box goes from quartile to quartile; green "
+        f"{rounds(found.rounds)}; a dot is a run, the box goes from quartile to quartile; green "
         f"is better than {found.baseline}, orange worse, grey not shown to differ{partial}\n"
         f"{versions.removeprefix('machine ')}",
         fontsize=7,
@@ -72,13 +74,16 @@ def _panel(
         axes.plot([spread.median] * 2, [row - 0.3, row + 0.3], color=LINE, linewidth=2)
         axes.plot(values, [row] * len(values), ".", color=LINE, markersize=3, alpha=0.6)
         axes.annotate(
-            f"{spread.median:.3g}",
+            number(spread.median),
             (spread.median, row - 0.33),
             ha="center",
             va="bottom",
             fontsize=7,
         )
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.05)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    if figure.name == "items_per_second":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.set_ylim(len(names) - 0.4, -0.7)
     axes.set_yticks(range(len(names)), [_short(name) for name in names] if first else [])
     axes.set_title(figure.title, fontsize=9)

@@ -91,12 +91,14 @@ class Figure:
         title: in tables and pictures, with the unit.
         of: the value of a run; None when it has none.
         more_is_better: which way is good.
+        least: a smaller difference of medians is none, whatever the ratio.
     """
 
     name: str
     title: str
     of: Callable[[Run], float | None]
     more_is_better: bool = False
+    least: float = 0.0
 
 
 FIGURES = (
@@ -105,7 +107,10 @@ FIGURES = (
     Figure("latency_p50", "latency p50, ms", lambda run: run.latency["p50"] * 1e3),
     Figure("latency_p99", "latency p99, ms", lambda run: run.latency["p99"] * 1e3),
     Figure(
-        "memory", "peak memory, MiB", lambda run: None if run.memory is None else run.memory / 2**20
+        "memory",
+        "peak memory, MiB",
+        lambda run: None if run.memory is None else run.memory / 2**20,
+        least=1.0,  # of what an allocator asks for at once, more or less by chance
     ),
 )
 
@@ -192,7 +197,7 @@ class Comparison:
         if first is None:
             return []
         return [
-            compared(figure.name, name, first, one.by_round(figure), base)
+            compared(figure.name, name, first, one.by_round(figure), base, least=figure.least)
             for figure in FIGURES
             for base in [self.variants[first].by_round(figure)]
             for name, one in self.variants.items()
@@ -214,30 +219,31 @@ class Comparison:
 
     def to_json(self) -> str:
         """Everything, as a JSON document."""
-        return json.dumps(
-            {
-                "workload": self.workload,
-                "environment": dict(self.environment),
-                "interrupted": self.interrupted,
-                "notes": self.notes,
-                "not_measured": NOT_MEASURED,
-                "variants": {
-                    name: {
-                        "scheduler": one.scheduler,
-                        "problem": one.problem,
-                        "figures": {
-                            figure.name: spread and asdict(spread)
-                            for figure in FIGURES
-                            for spread in [one.spread(figure)]
-                        },
-                        "runs": [asdict(run) for run in one.runs],
-                    }
-                    for name, one in self.variants.items()
-                },
-                "differences": [asdict(one) for one in self.differences],
+        return json.dumps(self.to_dict(), indent=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON has it."""
+        return {
+            "workload": self.workload,
+            "environment": dict(self.environment),
+            "interrupted": self.interrupted,
+            "notes": self.notes,
+            "not_measured": list(NOT_MEASURED),
+            "variants": {
+                name: {
+                    "scheduler": one.scheduler,
+                    "problem": one.problem,
+                    "figures": {
+                        figure.name: spread and asdict(spread)
+                        for figure in FIGURES
+                        for spread in [one.spread(figure)]
+                    },
+                    "runs": [asdict(run) for run in one.runs],
+                }
+                for name, one in self.variants.items()
             },
-            indent=1,
-        )
+            "differences": [asdict(one) for one in self.differences],
+        }
 
     @classmethod
     def from_json(cls, text: str) -> "Comparison":

@@ -17,6 +17,7 @@ from rxotlp.bench.grid import Function, Variant, as_variant
 from rxotlp.bench.isolation import ISOLATED, isolated
 from rxotlp.bench.progress import Bar, Progress, bar
 from rxotlp.bench.results import Comparison, Measured, Run
+from rxotlp.bench.table import rounds
 from rxotlp.bench.trial import Failed
 from rxotlp.bench.verdicts import NEEDED
 from rxotlp.bench.work import What, Workload, workload

@@ -9,7 +9,7 @@ from rxotlp.bench.verdicts import ALPHA, LEAST, NEEDED, Difference
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["books", "rich_text", "text"]
+__all__ = ["books", "number", "rich_text", "rounds", "text"]
 
 Row = Sequence[str]
 _TITLES = {figure.name: figure.title for figure in FIGURES}
@@ -61,9 +61,14 @@ def books(found: Comparison) -> str:
 def _head(found: Comparison) -> str:
     known = ", ".join(f"{name} {value}" for name, value in found.environment.items())
     return (
-        f"{found.workload}\n{found.rounds} rounds, medians and quartiles; "
+        f"{found.workload}\n{rounds(found.rounds)}, medians and quartiles; "
         f"{known.removeprefix('machine ')}"
     )
+
+
+def rounds(count: int) -> str:
+    """So many rounds, in words."""
+    return f"{count} round{'' if count == 1 else 's'}"
 
 
 def _figures(found: Comparison) -> list[Row]:
@@ -140,10 +145,10 @@ def _range(one: Difference) -> str:
 def _spread(spread: Spread | None) -> str:
     if spread is None:
         return "-"
-    return f"{_number(spread.median)} ({_number(spread.low)} to {_number(spread.high)})"
+    return f"{number(spread.median)} ({number(spread.low)} to {number(spread.high)})"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits, and thousands as people write them."""
     for least, unit in ((1e6, " M"), (1e4, " k")):
         if value >= least:

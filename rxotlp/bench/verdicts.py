@@ -57,6 +57,8 @@ def compared(
     baseline: str,
     ours: Mapping[int, float],
     theirs: Mapping[int, float],
+    *,
+    least: float = 0.0,
 ) -> Difference:
     """Judge one figure.
 
@@ -64,18 +66,18 @@ def compared(
         figure, variant, baseline: names.
         ours: the variant's values, by round.
         theirs: the baseline's.
+        least: a difference of less, in the figure's own unit, is none.
     """
-    logs = [
-        math.log(value / theirs[number])
-        for number, value in sorted(ours.items())
-        if value > 0 and theirs.get(number, 0) > 0
-    ]
+    both = [(value, theirs[number]) for number, value in sorted(ours.items()) if number in theirs]
+    logs = [math.log(value / other) for value, other in both if value > 0 and other > 0]
     if not logs:
         return Difference(figure, variant, baseline, 1.0, 0.0, math.inf, 1.0, 0, False)
     middle = statistics.median(logs)
     low, high = interval(logs)
     chance = signed_rank(logs)
-    called = chance < ALPHA and abs(middle) >= math.log1p(LEAST) and (low > 0 or high < 0)
+    apart = statistics.median(value - other for value, other in both)
+    large = abs(middle) >= math.log1p(LEAST) and abs(apart) >= least
+    called = chance < ALPHA and large and (low > 0 or high < 0)
     return Difference(
         figure,
         variant,
