@@ -45,7 +45,6 @@ class Groups:
     Args:
         request: the class of the message.
         names: of the lists of groups, scopes and records.
-        encode: a record, with the tag of its field and its length.
     """
 
     def __init__(self, request: Any, names: tuple[str, str, str]) -> None:
@@ -60,12 +59,19 @@ class Groups:
         self._scope_urls = Texts(scope, "schema_url")
         self.record = tag(scope, records)
 
-    def encode(self, records: Iterable[Any], encode: Callable[[Any], bytes]) -> bytes:
+    def encode(
+        self,
+        records: Iterable[Any],
+        encode: Callable[[Any], bytes],
+        instead: Callable[[Any], bytes],
+    ) -> bytes:
         """A request of records that know their resource and scope.
 
         Args:
-            encode: a record to its field: `framed` with the tag `self.record`.
+            encode: a record to its message.
+            instead: the same by the SDK's encoder, for what `encode` raises at.
         """
+        tag = self.record
         tree: dict[Any, dict[Any, list[bytes]]] = {}
         # Keyed by identity; the tree keeps one of the equals, `seen` all of them alive.
         seen: dict[tuple[int, int], tuple[Any, Any, list[bytes]]] = {}
@@ -80,7 +86,11 @@ class Groups:
                     seen[id(resource), id(scope)] = resource, scope, made
                 else:
                     made = known[2]
-            made.append(encode(record))
+            try:
+                body = encode(record)
+            except Exception:  # whatever it is, the SDK's encoder decides
+                body = instead(record)
+            made += (tag, length(len(body)), body)
         return b"".join(
             self.group(resource, [self.scope(scope, found) for scope, found in scopes.items()])
             for resource, scopes in tree.items()
@@ -94,7 +104,7 @@ class Groups:
         return framed(self._group, body)
 
     def scope(self, scope: Any, records: Sequence[bytes]) -> bytes:
-        """A scope with what is beneath it."""
+        """A scope with what is beneath it, in pieces of any size."""
         url = scope.schema_url if scope else None
         above = framed(self._scope, _scope(scope) if scope else b"")
         body = b"".join((above, *records, self._scope_urls[url] if url else b""))
@@ -103,7 +113,9 @@ class Groups:
 
 def _resource(resource: Any) -> bytes:
     try:
-        return _resource_attributes.encode(plain(resource.attributes))
+        parts: list[bytes] = []
+        _resource_attributes.add(plain(resource.attributes), parts)
+        return b"".join(parts)
     except Exception:  # whatever it is, the SDK's encoder decides
         return reference.resource(resource)
 
@@ -111,12 +123,11 @@ def _resource(resource: Any) -> bytes:
 def _scope(scope: Any) -> bytes:
     try:
         name, version = scope.name, scope.version
-        return b"".join(
-            (
-                _scope_names[name] if name else b"",
-                _scope_versions[version] if version else b"",
-                _scope_attributes.encode(plain(scope.attributes)),
-            )
-        )
+        parts = [
+            _scope_names[name] if name else b"",
+            _scope_versions[version] if version else b"",
+        ]
+        _scope_attributes.add(plain(scope.attributes), parts)
+        return b"".join(parts)
     except Exception:  # whatever it is, the SDK's encoder decides
         return reference.scope(scope)

@@ -16,7 +16,6 @@ from rxotlp.wire.writing import Texts, tag, varint
 __all__ = ["encode_logs"]
 
 _groups = Groups(ExportLogsServiceRequest, ("resource_logs", "scope_logs", "log_records"))
-_RECORD = _groups.record
 
 _TRACE_ID = tag(LogRecord, "trace_id") + b"\x10"
 _SPAN_ID = tag(LogRecord, "span_id") + b"\x08"
@@ -44,18 +43,10 @@ def encode_logs(records: Sequence[Any]) -> bytes:
     Raises:
         Exception: the SDK's encoder raised it for a record.
     """
-    return _groups.encode(records, _log)
+    return _groups.encode(records, _log, reference.log)
 
 
 def _log(readable: Any) -> bytes:
-    try:
-        body = _body(readable)
-    except Exception:  # whatever it is, the SDK's encoder decides
-        body = reference.log(readable)
-    return framed(_RECORD, body)
-
-
-def _body(readable: Any) -> bytes:
     record = readable.log_record
     parts = [framed(_BODY, any_value(record.body))]
     if (time := record.timestamp) is not None:
@@ -66,8 +57,8 @@ def _body(readable: Any) -> bytes:
         parts.append(_SEVERITIES[severity._value_])
     if text := record.severity_text:
         parts.append(_severity_texts[text])
-    if attributes := record.attributes:
-        parts.append(_attributes.encode(plain(attributes)))
+    if attributes := plain(record.attributes):
+        _attributes.add(attributes, parts)
     if (trace_id := record.trace_id) != 0:
         parts += (_TRACE_ID, trace_id.to_bytes(16, "big"))
     if (span_id := record.span_id) != 0:

@@ -50,11 +50,8 @@ class _Point:
 
     def common(self, point: Any, *, start: bool = True) -> list[bytes]:
         """Attributes, times and exemplars."""
-        parts = [
-            self._attributes.encode(plain(point.attributes)),
-            self._time,
-            _fixed64(point.time_unix_nano),
-        ]
+        parts = [self._time, _fixed64(point.time_unix_nano)]
+        self._attributes.add(plain(point.attributes), parts)
         if start and (began := point.start_time_unix_nano) is not None:
             parts += (self._start, _fixed64(began))
         if exemplars := point.exemplars:
@@ -185,11 +182,8 @@ def _exponential_point(point: Any) -> bytes:
 
 def _exemplar(exemplar: Any) -> bytes:
     value = exemplar.value
-    parts = [
-        _EXEMPLAR_TIME,
-        _fixed64(exemplar.time_unix_nano),
-        _exemplar_attributes.encode(plain(exemplar.filtered_attributes)),
-    ]
+    parts = [_EXEMPLAR_TIME, _fixed64(exemplar.time_unix_nano)]
+    _exemplar_attributes.add(plain(exemplar.filtered_attributes), parts)
     if exemplar.span_id is not None and exemplar.trace_id is not None:
         parts += (_EXEMPLAR_SPAN_ID, exemplar.span_id.to_bytes(8, "big"))
         parts += (_EXEMPLAR_TRACE_ID, exemplar.trace_id.to_bytes(16, "big"))

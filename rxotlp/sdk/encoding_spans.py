@@ -6,6 +6,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from rxotlp.sdk import encoding_reference as reference
@@ -16,7 +17,6 @@ from rxotlp.wire.writing import Texts, tag, varint
 __all__ = ["encode_spans"]
 
 _groups = Groups(ExportTraceServiceRequest, ("resource_spans", "scope_spans", "spans"))
-_SPAN = _groups.record
 
 _TRACE_ID = tag(Span, "trace_id") + b"\x10"
 _SPAN_ID = tag(Span, "span_id") + b"\x08"
@@ -64,18 +64,14 @@ def encode_spans(spans: Sequence[Any]) -> bytes:
     Raises:
         Exception: the SDK's encoder raised it for a span.
     """
-    return _groups.encode(spans, _span)
+    return _groups.encode(spans, _span, reference.span)
 
 
 def _span(span: Any) -> bytes:
-    try:
-        body = _body(span)
-    except Exception:  # whatever it is, the SDK's encoder decides
-        body = reference.span(span)
-    return framed(_SPAN, body)
-
-
-def _body(span: Any) -> bytes:
+    if type(span) is ReadableSpan:  # whose properties copy; a subclass may say something else
+        attributes, events, links = span._attributes, span._events, span._links
+    else:
+        attributes, events, links = span.attributes, span.events, span.links
     context = span.get_span_context()
     parent = span.parent
     status = span.status
@@ -89,18 +85,19 @@ def _body(span: Any) -> bytes:
         _names[span.name],
         _KINDS[span.kind._value_],
         _times(_START, span.start_time, _END, span.end_time),
-        _attributes.encode(plain(span.attributes)),
         framed(_STATUS, _CODES[code] + _messages[message]) if message else _STATUSES[code],
     ]
+    if attributes:
+        _attributes.add(plain(attributes), parts)
     if parent:
         parts += (_PARENT_ID, parent.span_id.to_bytes(8, "big"), _FLAGS[bool(parent.is_remote)])
     else:
         parts.append(_FLAGS[0])
     if state := context.trace_state:
         parts.append(_states[",".join([f"{key}={value}" for key, value in state.items()])])
-    if events := span.events:
+    if events:
         parts += map(_event, events)
-    if links := span.links:
+    if links:
         parts += map(_link, links)
     if dropped := span.dropped_attributes:
         parts += (_DROPPED_ATTRIBUTES, varint(dropped))
@@ -112,27 +109,25 @@ def _body(span: Any) -> bytes:
 
 
 def _event(event: Any) -> bytes:
-    dropped = event.dropped_attributes
-    body = (
-        _event_names[event.name],
-        _EVENT_TIME,
-        _fixed64(event.timestamp),
-        _event_attributes.encode(plain(event.attributes)),
-        _EVENT_DROPPED + varint(dropped) if dropped else b"",
-    )
-    return framed(_EVENT, b"".join(body))
+    parts = [_event_names[event.name], _EVENT_TIME, _fixed64(event.timestamp)]
+    if attributes := event.attributes:
+        _event_attributes.add(plain(attributes), parts)
+    if dropped := event.dropped_attributes:
+        parts += (_EVENT_DROPPED, varint(dropped))
+    return framed(_EVENT, b"".join(parts))
 
 
 def _link(link: Any) -> bytes:
     context = link.context
-    dropped = link.dropped_attributes
-    body = (
+    parts = [
         _LINK_TRACE_ID,
         context.trace_id.to_bytes(16, "big"),
         _LINK_SPAN_ID,
         context.span_id.to_bytes(8, "big"),
-        _link_attributes.encode(plain(link.attributes)),
-        _LINK_DROPPED + varint(dropped) if dropped else b"",
         _LINK_FLAGS[bool(context.is_remote)],
-    )
-    return framed(_LINK, b"".join(body))
+    ]
+    if attributes := link.attributes:
+        _link_attributes.add(plain(attributes), parts)
+    if dropped := link.dropped_attributes:
+        parts += (_LINK_DROPPED, varint(dropped))
+    return framed(_LINK, b"".join(parts))

@@ -2,9 +2,8 @@
 
 Programs say the same few things of all their spans, so an attribute is encoded once and then
 found by its key, the type and the value. The type belongs to it because `1 == True == 1.0`.
-Finding takes no line of Python: `map` asks the dictionary, which calls `__missing__` for what
-it does not know. Kept are small values that can be told apart by `==` (no floats: -0.0 is 0.0)
-and of each key only so many, so that ids push nothing else out.
+Kept are small values that can be told apart by `==` (no floats: -0.0 is 0.0), and of each key
+only so many, so that ids push nothing else out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -157,18 +156,18 @@ class Pairs(dict[tuple[str, type, Any], bytes]):
         self._keys: dict[str, _Key] = {}
         self._misses = 0
 
-    def encode(self, attributes: Mapping[str, Any]) -> bytes:
-        """All of them, in order.
+    def add(self, attributes: Mapping[str, Any], parts: list[bytes]) -> None:
+        """Append all of them, in order, to the parts of the message that has the field.
 
         Raises:
-            TypeError, OverflowError, UnicodeEncodeError: as `any_value`; also for a key.
+            TypeError, OverflowError, UnicodeEncodeError: as `any_value`.
+            AttributeError: a key is no text.
         """
-        values = attributes.values()
-        try:
-            found = zip(attributes, map(type, values), values, strict=True)
-            return b"".join(map(self.__getitem__, found))
-        except TypeError:  # a value has no hash, as mappings, or no encoding at all
-            return b"".join([self._make(self._key(key), attributes[key]) for key in attributes])
+        for key, value in attributes.items():
+            try:
+                parts.append(self[key, type(value), value])
+            except TypeError:  # it has no hash, as mappings, or no encoding at all
+                parts.append(self._make(self._key(key), value))
 
     def __missing__(self, wanted: tuple[str, type, Any]) -> bytes:
         name, kind, value = wanted

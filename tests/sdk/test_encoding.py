@@ -92,7 +92,7 @@ STATUSES = st.builds(Status, st.sampled_from(StatusCode)) | st.builds(
 )
 
 
-def bounded(values: Sequence[Any], most: int | None) -> BoundedList:
+def bounded(values: Sequence[Any], most: int | None) -> Any:
     """As a span keeps its events and links."""
     return BoundedList.from_seq(most, values)
 
@@ -212,12 +212,12 @@ def test_a_real_program_needs_no_message_objects(monkeypatch: pytest.MonkeyPatch
 
 def test_a_real_programs_logs_need_no_message_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     """Likewise: with and without a span around them, with every kind of body."""
-    memory = InMemoryLogRecordExporter()
+    memory: Any = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(memory))
     log = provider.get_logger("shop", "1.0", "https://schema", {"team": "checkout"})
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("shop")
-    bodies = ["text", 1, 1.5, True, None, b"raw", ["a", 1], {"a": {"b": [None]}}, "", {}]
+    bodies: list[Any] = ["text", 1, 1.5, True, None, b"raw", ["a", 1], {"a": {"b": [None]}}, "", {}]
     for body in bodies:
         log.emit(LogRecord(body=body, severity_number=SeverityNumber.WARN, event_name="e"))
         with tracer.start_as_current_span("around"):
@@ -248,17 +248,9 @@ class Lazy(Mapping[str, Any]):
 
 def span(**fields: Any) -> ReadableSpan:
     """A span with these fields."""
-    context = SpanContext(1, 2, False)
-    return ReadableSpan(
-        **{
-            "name": "one",
-            "context": context,
-            "resource": Resource({}),
-            "start_time": 1,
-            "end_time": 2,
-        }
-        | fields
-    )
+    usual: dict[str, Any] = {"name": "one", "context": SpanContext(1, 2, False)}
+    usual |= {"resource": Resource({}), "start_time": 1, "end_time": 2}
+    return ReadableSpan(**usual | fields)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ ATTRIBUTES = st.none() | st.dictionaries(
 )
 TIMES = st.integers(0, 2**64 - 1)
 INTS = st.integers(-(2**63), 2**63 - 1)
-VALUES = INTS | st.floats() | st.booleans()
+VALUES = INTS | st.floats()
 COUNTS = st.lists(st.integers(0, 2**64 - 1), max_size=4)
 EXEMPLARS = st.lists(
     st.builds(
@@ -236,6 +236,12 @@ def test_metrics_that_nobody_can_encode_cost_only_themselves() -> None:
     """What was collected before and after goes."""
     encoded = METRICS.encode([of(point(1)), of(point("x")), of(point(2))])
     assert (encoded.items, encoded.refused) == (2, 1)
+
+
+def test_a_truth_value_is_sent_as_the_number_that_it_is() -> None:
+    """`gauge.set(True)` works; the SDK's encoder would give up all metrics for it."""
+    request: Any = type(peer_metrics(of(point(1)))).FromString(encode_metrics([of(point(True))]))
+    assert request == peer_metrics(of(point(1)))
 
 
 def test_collections_of_one_resource_are_all_kept() -> None:
