@@ -202,7 +202,7 @@ def _remark(found: Comparison) -> None:
         )
     ran = {name: one.typical for name, one in found.variants.items() if one.runs}
     if len(ran) > 1 and found.rounds < NEEDED:
-        found.notes.append(f"{found.rounds} rounds cannot show a difference; {NEEDED} or more can")
+        found.notes.append(f"{rounds(found.rounds)} cannot show a difference; {NEEDED} or more can")
     for name, run in ran.items():
         others = {kind: run.outcomes[kind] for kind in ("rejected", "failed") if run.outcomes[kind]}
         if others:
