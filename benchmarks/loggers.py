@@ -4,12 +4,15 @@ Unit: the processor time of a run with the logger by that without, in the same r
 turns of some milliseconds; of each round the fastest turn counts on both sides. "off" is at
 `LogLevel.OFF`; "unheard" is at INFO while `logging` wants warnings and nobody subscribes.
 Baseline: the same flow without `logger=`.
-Blind spot: processors and operations do nothing, so the share is the largest there can be;
-one thread.
+Blind spot: one thread; and where processors do nothing, the share is the largest there can be.
 
-    five data flows     a stream through five `SyncDataFlow`s, each an operator and a stage
-    organizer           a `DataFlowOrganizer` of five processors
-    operations          a `SyncControlFlow`, a batch of five operations
+    at work         a `SyncDataFlow` of five processors that each set an attribute of resources
+    in a stream     five `SyncDataFlow`s, each a stage with a logger, that do nothing
+    organizer       a `DataFlowOrganizer` of five processors that do nothing
+    operations      a `SyncControlFlow`, a batch of five operations
+
+At most 1.02 is wanted. A logger that is off costs 0.2 us an element and stage; one that nobody
+hears 0.5 us, for `logging` must be asked each time: it tells nobody when a level changes.
 
     python -m benchmarks.loggers
 """
@@ -36,6 +39,7 @@ from rxotlp.flows import (
     SyncControlFlow,
     SyncDataFlow,
 )
+from rxotlp.processors import attributes
 from rxotlp.schedulers import SerialScheduler, SyncScheduler
 from rxotlp.testing import Rig, logs
 
@@ -47,6 +51,18 @@ LIMIT = 1.02
 
 def _same(data: TelemetryData) -> TelemetryData:
     return data
+
+
+def _at_work(clock: SerialScheduler, logger: Any) -> Turn:
+    actions = [attributes(upsert={f"key{n}": "value"}, level="resource") for n in range(5)]
+    process = SyncDataFlow(*actions, logger=logger).process
+    data = logs(range(10))
+
+    def turn(count: int) -> None:
+        for _ in range(count):
+            process(data)
+
+    return turn
 
 
 def _stream(clock: SerialScheduler, logger: Any) -> Turn:
@@ -89,7 +105,8 @@ def _operations(clock: SerialScheduler, logger: Any) -> Turn:
 
 
 CASES: dict[str, tuple[Callable[[SerialScheduler, Any], Turn], Any]] = {
-    "five data flows": (_stream, DataFlowLogger),
+    "at work": (_at_work, DataFlowLogger),
+    "in a stream": (_stream, DataFlowLogger),
     "organizer": (_organizer, DataFlowLogger),
     "operations": (_operations, ExecutionFlowLogger),
 }
