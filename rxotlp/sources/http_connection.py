@@ -172,6 +172,9 @@ class Connection(HttpToolsProtocol):
             self.since = self.loop.time()
 
     def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.server_state.limits.max_header_size:  # and all came in one read
+            self.scope["state"]["large_head"] = True  # refused by the application, in its turn
         super().on_headers_complete()
         self.in_headers = False
         self.in_body = True

@@ -91,6 +91,8 @@ class HttpReceiver:
         identity: str | None = scope["state"].get("certificate")
         try:
             headers = dict(scope["headers"])
+            if scope["state"].get("large_head"):
+                raise _Refusal(431, "more bytes of headers than are taken here")
             if self._callers is not None:
                 kind = _answer_type(headers)
                 identity = await self._identify(self._callers, scope, peer, due)
