@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics.export import (
 from rxotlp.sdk import encoding_reference as reference
 from rxotlp.sdk.encoding_groups import Groups, framed, plain
 from rxotlp.wire.pairs import Pairs
-from rxotlp.wire.writing import Texts, tag, varint, zigzag
+from rxotlp.wire.writing import Texts, length, tag, varint, zigzag
 
 __all__ = ["encode_metrics"]
 
@@ -34,6 +34,7 @@ _METRIC = _groups.record
 
 _fixed64 = Struct("<Q").pack
 _signed64 = Struct("<q").pack
+_times = Struct("<cQcQ").pack
 _double = Struct("<d").pack
 
 
@@ -50,10 +51,13 @@ class _Point:
 
     def common(self, point: Any, *, start: bool = True) -> list[bytes]:
         """Attributes, times and exemplars."""
-        parts = [self._time, _fixed64(point.time_unix_nano)]
-        self._attributes.add(plain(point.attributes), parts)
-        if start and (began := point.start_time_unix_nano) is not None:
-            parts += (self._start, _fixed64(began))
+        began = point.start_time_unix_nano if start else None
+        if began is None:
+            parts = [self._time, _fixed64(point.time_unix_nano)]
+        else:
+            parts = [_times(self._start, began, self._time, point.time_unix_nano)]
+        if attributes := point.attributes:
+            self._attributes.add(plain(attributes), parts)
         if exemplars := point.exemplars:
             parts += [framed(self._exemplars, _exemplar(one)) for one in exemplars]
         return parts
@@ -63,9 +67,12 @@ class _Point:
         tags = self.tags
         parts = self.common(point)
         parts += (tags["count"], _fixed64(point.count))
-        for name in ("sum", "min", "max"):
-            if (value := getattr(point, name)) is not None:
-                parts += (tags[name], _double(value))
+        if (value := point.sum) is not None:
+            parts += (tags["sum"], _double(value))
+        if (value := point.min) is not None:
+            parts += (tags["min"], _double(value))
+        if (value := point.max) is not None:
+            parts += (tags["max"], _double(value))
         return parts
 
 
@@ -122,37 +129,41 @@ def _metric(metric: Any) -> bytes:
             _units[unit] if unit else b"",
         ]
         if data.data_points:
-            body = [framed(points, encode(point)) for point in data.data_points]
-            body += _about(member, data)
+            body = _about(data)
+            for point in data.data_points:
+                made = encode(point)
+                body += (points, length(len(made)), made)
             parts.append(framed(member, b"".join(body)))
         return b"".join(parts)
     except Exception:  # whatever it is, the SDK's encoder decides
         return reference.metric(metric)
 
 
-def _about(member: bytes, data: Any) -> list[bytes]:
+def _about(data: Any) -> list[bytes]:
     """What a metric's data says besides its points."""
-    tags = _TEMPORALITY.get(type(data))
-    if tags is None:
+    temporality = _TEMPORALITY.get(type(data))
+    if temporality is None:
         return []
-    parts = [tags, varint(data.aggregation_temporality)]
+    parts = [temporality, varint(data.aggregation_temporality)]
     if type(data) is Sum:
         parts += (_MONOTONIC, varint(data.is_monotonic))
     return parts
 
 
 def _gauge_point(point: Any) -> bytes:
-    return b"".join((*_number.common(point, start=False), _value(point.value)))
+    return _valued(_number.common(point, start=False), point.value)
 
 
 def _sum_point(point: NumberDataPoint) -> bytes:
-    return b"".join((*_number.common(point), _value(point.value)))
+    return _valued(_number.common(point), point.value)
 
 
-def _value(value: Any) -> bytes:
+def _valued(parts: list[bytes], value: Any) -> bytes:
     if isinstance(value, int):
-        return _AS_INT + _signed64(value)
-    return _AS_DOUBLE + _double(value)
+        parts += (_AS_INT, _signed64(value))
+    else:
+        parts += (_AS_DOUBLE, _double(value))
+    return b"".join(parts)
 
 
 def _histogram_point(point: HistogramDataPoint) -> bytes:

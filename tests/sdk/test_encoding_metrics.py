@@ -134,7 +134,7 @@ def same(ours: bytes, peer: Any) -> None:
         raise AssertionError(f"they differ by a float's sign: {message} {peer}")
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.builds(MetricsData, GROUPS))
 def test_metrics_are_encoded_as_the_sdk_encodes_them(metrics: MetricsData) -> None:
     """Whoever reads them cannot tell which encoder it was."""
