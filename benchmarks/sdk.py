@@ -7,7 +7,7 @@ Baseline: opentelemetry-sdk's `BatchSpanProcessor`, with queue and batch of the 
 an exporter that does nothing. Both encode nothing here and their workers wake up: what is
 measured is the way in.
 Blind spot: one span over and over, and a worker that has nothing to do does not compete for
-the GIL; encoding costs both the same, as it is the same encoder.
+the GIL; what encoding costs stands in `benchmarks.sdk_encoding`.
 
     python -m benchmarks.sdk
 """

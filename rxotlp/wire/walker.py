@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from rxotlp.wire.writing import varint
+
 __all__ = ["Field", "MalformedError", "encode_field", "find_fault", "walk"]
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)  # wire types
@@ -106,16 +108,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def encode_field(number: int, value: bytes) -> bytes:
     """A field with bytes, encoded."""
-    return _encode_varint(number << 3 | _BYTES) + _encode_varint(len(value)) + value
-
-
-def _encode_varint(value: int) -> bytes:
-    result = bytearray()
-    while value > 0x7F:
-        result.append(value & 0x7F | 0x80)
-        value >>= 7
-    result.append(value)
-    return bytes(result)
+    return varint(number << 3 | _BYTES) + varint(len(value)) + value
 
 
 def find_fault(descriptor: Descriptor, data: bytes, *, depth: int = 0) -> tuple[str, str] | None:

@@ -229,6 +229,9 @@ def test_a_real_programs_logs_need_no_message_objects(monkeypatch: pytest.Monkey
     same(encode_logs(records), peer)
 
 
+NOTHING_KNOWN: Any = object()
+
+
 class Fussy(str):
     """A text of a type of its own, as `StrEnum` makes them."""
 
@@ -267,7 +270,7 @@ def span(**fields: Any) -> ReadableSpan:
         {"name": None},
         {"status": None},
         {"start_time": None, "end_time": None},
-        {"events": [Event("e", {"a": object(), "fine": 1}, 1)]},
+        {"events": [Event("e", {"a": NOTHING_KNOWN, "fine": 1}, 1)]},
         {"links": [Link(SpanContext(1, 2, True), {"a": 2**64, "fine": 1})]},
         {"resource": Resource({"fine": "1"}), "instrumentation_scope": None},
     ],
