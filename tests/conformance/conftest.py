@@ -76,7 +76,7 @@ class Server:
 def _serving(**arguments: Any) -> Iterator[Server]:
     memory = exporters.Memory(outcome=lambda data: server.decide(data))
     stream = sources.otlp(**{"grpc": "127.0.0.1:0", "http": "127.0.0.1:0"} | arguments)
-    pipeline = Pipeline(stream.pipe(ops.export(memory)))
+    pipeline = Pipeline(stream.pipe(ops.export(memory, retry=None)))
     server = Server(pipeline, memory)
     with pipeline:
         yield server

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 

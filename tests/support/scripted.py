@@ -62,6 +62,7 @@ class Step:
         takes: it keeps the telemetry, whatever its sender hears.
         code, status: the answer over gRPC and over HTTP.
         body: of a success.
+        rejected: how many items that says are refused.
         message: of an error.
         wait: seconds that an error asks for: RetryInfo, or Retry-After.
         date: Retry-After as an HTTP date.
@@ -73,6 +74,7 @@ class Step:
     code: grpc.StatusCode = grpc.StatusCode.OK
     status: int = 200
     body: bytes = b""
+    rejected: int = 0
     message: str = ""
     wait: float | None = None
     date: bool = False
@@ -85,7 +87,7 @@ def partial(rejected: int, message: str = "") -> Step:
     response = ExportTraceServiceResponse()
     response.partial_success.rejected_spans = rejected
     response.partial_success.error_message = message
-    return Step(body=response.SerializeToString())
+    return Step(body=response.SerializeToString(), rejected=rejected)
 
 
 def refuse(
