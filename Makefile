@@ -25,6 +25,7 @@ bench-smoke: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.faults
 
 wheel-smoke: $(STAMP)
 	sh .ci/wheel-smoke $(BIN)/python

@@ -203,9 +203,9 @@ def _script(seed: int) -> Callable[[Request], Step]:
     return script
 
 
-def _stream(variant: str, exporter: Any, ack_timeout: float) -> Observable[Any]:
-    source = sources.otlp(grpc="127.0.0.1:0", http="127.0.0.1:0", ack_timeout=ack_timeout)
-    export = ops.export(exporter, retry=IMPATIENT)
+def _stream(variant: str, exporter: Any, retry: ops.Retry) -> Observable[Any]:
+    source = sources.otlp(grpc="127.0.0.1:0", http="127.0.0.1:0", ack_timeout=1.0)
+    export = ops.export(exporter, retry=retry)
     batch = ops.batch(max_items=8 * ITEMS, max_delay=0.02)
     if variant == "direct":
         return source.pipe(export)
@@ -222,6 +222,7 @@ def drill(
     senders: int = 4,
     down: float = 0.5,
     outages: int = 1,
+    retry: ops.Retry = IMPATIENT,
     seed: int = 1,
 ) -> Drill:
     """Send requests of `ITEMS` spans until every one is answered for good, then stop.
@@ -240,7 +241,7 @@ def drill(
     every = max(1, requests // (outages + 1))
     with backend(transport, script=_script(seed)) as there:
         exporter = Witness(there.exporter(timeout=0.3), ledger)
-        pipeline = Pipeline(_stream(variant, exporter, 1.0), drain_timeout=60.0)
+        pipeline = Pipeline(_stream(variant, exporter, retry), drain_timeout=60.0)
         with pipeline:
             address = pipeline.addresses[transport]
 
