@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from benchmarks.end_to_end import p2, p3, p4
 from benchmarks.graph import p7
 from benchmarks.measures import Measure, Section, from_row, named
+from benchmarks.sdk_encoding import sdk_encoding
 from benchmarks.sizes import p10
 from benchmarks.wire import p1, p8
 from benchmarks.workloads import described
@@ -17,10 +18,12 @@ __all__ = ["GOALS"]
 
 P1_ON_SPANS = {"count": 20.0, "merge 16": 50.0, "split in 2": 10.0, "by resource": 15.0}
 P1_ELSEWHERE = 5.0
+P5_AT_LEAST = 5.0
 P7_STAGES, P7_FUSED = 3.0, 1.0
 P8_AT_LEAST = 3.0
 
 MESSAGES = ("opentelemetry-proto", "protobuf")
+SDK_ENCODER = ("opentelemetry-exporter-otlp-proto-common", "protobuf")
 ROUNDS = 7
 
 
@@ -35,6 +38,20 @@ def _p1(smoke: bool) -> Iterator[Measure]:
             payload=described(row["workload"], items=items),
             peer=named(*MESSAGES),
             at_least=P1_ON_SPANS[row["job"]] if on_spans else P1_ELSEWHERE,
+        )
+
+
+def _p5(smoke: bool) -> Iterator[Measure]:
+    rounds, items = (1, 50) if smoke else (ROUNDS, 512)
+    for row in sdk_encoding(rounds=rounds, items=items):
+        single = row["workload"] == "one"  # a batch of one is all fixed costs, and reported
+        yield from_row(
+            row["workload"],
+            row,
+            runs=rounds,
+            payload=row["payload"],
+            peer=named(*SDK_ENCODER),
+            at_least=None if single else P5_AT_LEAST,
         )
 
 
@@ -86,6 +103,13 @@ GOALS = (
         p4,
         "the Go Collector",
         'less with "shape", at most 1.5x with "full"',
+    ),
+    Section(
+        "P5",
+        "what opentelemetry-sdk made to OTLP bytes",
+        _p5,
+        "opentelemetry-sdk's encoder",
+        "at least 5x less, equal messages",
     ),
     Section(
         "P7",

@@ -76,8 +76,13 @@ def sdk_encoding(*, rounds: int = 7, items: int = _BATCH) -> list[dict[str, Any]
         if encoding.signal.names.request.FromString(ours()[0]) != stock(records):
             raise AssertionError(f"{name}: the two sides differ")
         row = _compare("encode SDK's", name, ours, peer, rounds)
-        results.append({"records": len(records)} | row)
+        results.append({"payload": _described(name, records, ours()[0])} | row)
     return results
+
+
+def _described(name: str, records: Sequence[Any], encoded: bytes) -> str:
+    size = len(encoded)
+    return f"{name}: {len(records)} records of opentelemetry-sdk, {size} bytes"
 
 
 def _encode(encoding: Encoding, records: Sequence[Any]) -> list[bytes]:

@@ -7,6 +7,7 @@ whether two are equal costs more than to encode a record, so it is asked once fo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
@@ -29,6 +30,8 @@ def framed(tag: bytes, body: bytes) -> bytes:
 
 def plain(attributes: Any) -> Mapping[str, Any]:
     """Attributes as a dict, quickly: the SDK's own classes are slow to iterate."""
+    if type(attributes) is BoundedAttributes:
+        return attributes.copy()
     if type(attributes) is dict:
         return attributes
     copy = getattr(attributes, "copy", None)

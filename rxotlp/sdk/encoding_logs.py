@@ -57,8 +57,8 @@ def _log(readable: Any) -> bytes:
         parts.append(_SEVERITIES[severity._value_])
     if text := record.severity_text:
         parts.append(_severity_texts[text])
-    if attributes := plain(record.attributes):
-        _attributes.add(attributes, parts)
+    if (attributes := record.attributes) is not None:
+        _attributes.add(plain(attributes), parts)
     if (trace_id := record.trace_id) != 0:
         parts += (_TRACE_ID, trace_id.to_bytes(16, "big"))
     if (span_id := record.span_id) != 0:

@@ -87,7 +87,7 @@ def _span(span: Any) -> bytes:
         _times(_START, span.start_time, _END, span.end_time),
         framed(_STATUS, _CODES[code] + _messages[message]) if message else _STATUSES[code],
     ]
-    if attributes:
+    if attributes is not None:
         _attributes.add(plain(attributes), parts)
     if parent:
         parts += (_PARENT_ID, parent.span_id.to_bytes(8, "big"), _FLAGS[bool(parent.is_remote)])
@@ -110,7 +110,7 @@ def _span(span: Any) -> bytes:
 
 def _event(event: Any) -> bytes:
     parts = [_event_names[event.name], _EVENT_TIME, _fixed64(event.timestamp)]
-    if attributes := event.attributes:
+    if (attributes := event.attributes) is not None:
         _event_attributes.add(plain(attributes), parts)
     if dropped := event.dropped_attributes:
         parts += (_EVENT_DROPPED, varint(dropped))
@@ -126,7 +126,7 @@ def _link(link: Any) -> bytes:
         context.span_id.to_bytes(8, "big"),
         _LINK_FLAGS[bool(context.is_remote)],
     ]
-    if attributes := link.attributes:
+    if (attributes := link.attributes) is not None:
         _link_attributes.add(plain(attributes), parts)
     if dropped := link.dropped_attributes:
         parts += (_LINK_DROPPED, varint(dropped))
