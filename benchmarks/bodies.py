@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.workloads import payload
 from rxotlp.wire.signals import Signal
 
-__all__ = ["IDS", "Bodies", "expected_ids", "gunzip"]
+__all__ = ["IDS", "MARK", "Bodies", "expected_ids", "gunzip"]
 
 MARK = b"\xf5rxid\xf6"
 _NUMBER = 6  # bytes
