@@ -140,7 +140,10 @@ class _Rounds:
             )
         began = clock.monotonic()
         self.draw.total = len(self.variants) * (self.runs + 1)
-        first = {name: self._one(name, FIRST, -1) for name in self.variants}
+        count = FIRST
+        if self.work.items is not None:
+            count = min(count, self.work.requests_for(self.work.items))
+        first = {name: self._one(name, count, -1) for name in self.variants}
         requests = self._size({n: one for n, one in first.items() if one}, began)
         for number in range(self.runs):
             spent = clock.monotonic() - began
@@ -151,9 +154,7 @@ class _Rounds:
                 )
                 return
             for name in order(list(self.variants), number):
-                run = self._one(name, requests, number)
-                if run is not None:
-                    self.found.variants[name].runs.append(run[0])
+                self._one(name, requests, number)
 
     def _one(self, name: str, requests: int, number: int) -> tuple[Run, float] | None:
         """A run and how long it took with all around it; None when the variant has failed."""
@@ -176,8 +177,10 @@ class _Rounds:
             self.draw.skip()
             return None
         took = clock.monotonic() - began
+        if number >= 0:
+            one.runs.append(replace(run, round=number))
         self.draw.end(took)
-        return replace(run, round=number), took
+        return run, took
 
     def _size(self, first: dict[str, tuple[Run, float]], began: float) -> int:
         """Requests of a run."""

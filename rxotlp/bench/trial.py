@@ -102,31 +102,41 @@ def _run(
 ) -> tuple[Feed, Pipeline, Mark | None, list[int]]:
     """To the end of its stream, drained and stopped; the mark is at that end."""
     exports: list[int] = []
-    over = threading.Event()
-    settled = threading.Event()
     ends: list[Mark] = []
-    wake: list[Callable[[], object]] = []
+    news = _News()
 
     def ended() -> None:
         ends.append(Mark())
-        over.set()
-        for call in wake:
-            call()
+        news.tell(over=True)
 
-    feed = Feed(work.elements, requests, rate=work.rate, settled=settled.set)
+    feed = Feed(work.elements, requests, rate=work.rate, settled=news.tell)
     pipeline = _assembled(variant, feed, exports, ended)
     given = pipeline._given
     if isinstance(given, AsyncScheduler) or (given is None and variant.scheduler == "async"):
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            finished = runner.run(_in_loop(pipeline, over, settled, wake, timeout))
+            late = runner.run(_in_loop(pipeline, feed, news, timeout))
     else:
-        finished = _in_thread(pipeline, over, settled, timeout)
-    if not finished:
+        late = _in_thread(pipeline, feed, news, timeout)
+    if late is not None:
         raise Failed(
-            f"did not finish within {timeout:g} s: {len(feed.ways)} of {requests} requests "
-            "came through"
+            f"did not finish within {timeout:g} s: {late} of {requests} requests came through"
         )
     return feed, pipeline, ends[0] if ends else feed.ended, exports
+
+
+class _News:
+    """That everything has settled, and that the stream is over; told in whichever thread."""
+
+    def __init__(self) -> None:
+        self.settled = threading.Event()  # or over
+        self.over = threading.Event()
+        self.wake: Callable[[], object] = lambda: None
+
+    def tell(self, *, over: bool = False) -> None:
+        if over:
+            self.over.set()
+        self.settled.set()
+        self.wake()
 
 
 def _assembled(
@@ -177,46 +187,47 @@ def _scheduler(variant: Variant) -> SerialScheduler | None:
     return made
 
 
-def _in_thread(
-    pipeline: Pipeline, over: threading.Event, settled: threading.Event, timeout: float
-) -> bool:
-    """Whether it came to its end, or to where nothing is left to do, in time."""
+def _in_thread(pipeline: Pipeline, feed: Feed, news: _News, timeout: float) -> int | None:
+    """Run it; the requests that came through when it did not end in time, else None."""
     pipeline.start()
-    left = timeout
-    while left > 0 and not over.wait(min(left, SILENT)) and not settled.is_set():
-        left -= SILENT
-    finished = over.is_set() or settled.is_set()
-    pipeline.stop(drain_timeout=DRAIN if finished else 0)
+    finished = news.settled.wait(timeout)
+    if finished:
+        news.over.wait(SILENT)
+    late = None if finished else len(feed.ways)
+    pipeline.stop(drain_timeout=_patience(pipeline, finished))
     if pipeline._given is not None:
         pipeline._given.close()
-    return finished
+    return late
 
 
-async def _in_loop(
-    pipeline: Pipeline,
-    over: threading.Event,
-    settled: threading.Event,
-    wake: list[Callable[[], object]],
-    timeout: float,
-) -> bool:
+async def _in_loop(pipeline: Pipeline, feed: Feed, news: _News, timeout: float) -> int | None:
     """As `_in_thread`."""
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    wake.append(lambda: loop.call_soon_threadsafe(ended.set))
+    woken = asyncio.Event()
+    news.wake = lambda: loop.call_soon_threadsafe(woken.set)
+
+    async def wait(event: threading.Event, seconds: float) -> bool:
+        until = loop.time() + seconds
+        while not event.is_set() and loop.time() < until:
+            woken.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), until - loop.time())
+        return event.is_set()
+
     await pipeline.astart()
-    left = timeout
-    while left > 0 and not (over.is_set() or settled.is_set()):
-        with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), min(left, SILENT))
-        left -= SILENT
-    if not over.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), SILENT)
-    finished = over.is_set() or settled.is_set()
-    await pipeline.astop(drain_timeout=DRAIN if finished else 0)
+    finished = await wait(news.settled, timeout)
+    if finished:
+        await wait(news.over, SILENT)
+    late = None if finished else len(feed.ways)
+    await pipeline.astop(drain_timeout=_patience(pipeline, finished))
     if isinstance(pipeline._given, AsyncScheduler):
         await pipeline._given.aclose()
-    return finished
+    return late
+
+
+def _patience(pipeline: Pipeline, finished: bool) -> float:
+    """Seconds to drain: a queue that has answered may still have something to deliver."""
+    return DRAIN if finished and pipeline.books.held else 0.0
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
