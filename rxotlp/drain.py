@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rxotlp.assembly import Resource
@@ -27,12 +27,24 @@ class Report:
         undelivered: items that were in flight at the drain's deadline, and those that a
             source without a caller gave up.
         seconds: how long the drain took.
+        left: where the undelivered items were, by the name of the stage's account
+            (`batch ->` is between it and the next), in the order of the stream.
     """
 
     accounts: list[Account]
     unbalanced: list[Account]
     undelivered: int
     seconds: float
+    left: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """`3 items undelivered: 2 in export, 1 in queue`, and what does not balance."""
+        where = ", ".join(f"{items} in {name}" for name, items in self.left.items())
+        items = "1 item" if self.undelivered == 1 else f"{self.undelivered} items"
+        text = f"{items} undelivered: {where}" if where else f"{items} undelivered"
+        if self.unbalanced:
+            text += f"; books do not balance: {'; '.join(map(str, self.unbalanced))}"
+        return text
 
 
 class Countdown:

@@ -14,22 +14,20 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from reactivex import Observable, abc
-from reactivex.disposable import SingleAssignmentDisposable
+from reactivex import Observable
 
-from rxotlp._core.outcomes import failed
 from rxotlp.assembly import Assembly, Rejected
 from rxotlp.books import Books
-from rxotlp.data import TelemetryData
 from rxotlp.drain import Countdown, Report, aclose_all, call_async, close_all
 from rxotlp.drawing import sketch
-from rxotlp.errors import PipelineError, without_tracebacks
+from rxotlp.errors import PipelineError
+from rxotlp.lifeline import Lifeline
+from rxotlp.memory_limit import MemoryGuard, MemoryLimit
 from rxotlp.picture import to_mermaid
 from rxotlp.schedulers import AsyncScheduler, SerialScheduler, SyncScheduler, VirtualScheduler
-from rxotlp.shares import BROKEN, TOUCHED
 
 __all__ = ["Pipeline", "Report"]
 
@@ -38,7 +36,6 @@ DEFAULT_DRAIN_TIMEOUT = 10.0  # seconds; as long as OTLP exporters wait for an a
 logger = logging.getLogger("rxotlp")
 
 _LATE = "the drain's deadline of %s s passed"
-_NOT_EXPORTED = failed("it reached the end of the pipeline and no exporter had taken it")
 
 
 class Pipeline:
@@ -53,11 +50,13 @@ class Pipeline:
         drain_timeout: seconds that leaving the block waits for what is in flight.
         listen: addresses for the stream's one OTLP source in place of its own, so that a
             test or a second instance runs the same stream: `{"grpc": "127.0.0.1:0"}`.
+        on_error: what happens when the stream has died. "stop": it has ended. "restart": it
+            is subscribed anew after 1 to 30 seconds. Sources stay connected, and refuse
+            meanwhile. A stream with reactivex's `share` or `publish` cannot live again.
+        memory_limit: sources refuse while more memory is in use; see `MemoryLimit`.
 
     Attributes:
-        listen: as given; it may be changed until the pipeline starts.
-        error: what ended the stream, without its traceback (which would hold elements), or
-            None.
+        listen, memory_limit: as given; they may be changed until the pipeline starts.
         report: None until it has stopped.
     """
 
@@ -69,6 +68,8 @@ class Pipeline:
         strict: bool = False,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         listen: Mapping[str, str] | None = None,
+        on_error: Literal["stop", "restart"] = "stop",
+        memory_limit: MemoryLimit | None = None,
     ) -> None:
         if not isinstance(stream, Observable):
             raise TypeError(
@@ -81,18 +82,23 @@ class Pipeline:
             )
         if not drain_timeout >= 0:
             raise ValueError(f"Pipeline(drain_timeout={drain_timeout}): expected 0 or more seconds")
+        if on_error not in ("stop", "restart"):
+            raise ValueError(f"Pipeline(on_error={on_error!r}): expected 'stop' or 'restart'")
+        if memory_limit is not None and not isinstance(memory_limit, MemoryLimit):
+            raise TypeError(
+                f"Pipeline(memory_limit={memory_limit!r}): expected a MemoryLimit, such as "
+                "MemoryLimit() or MemoryLimit(soft=800 << 20)"
+            )
         self._stream = stream
         self._given = scheduler
         self._scheduler: SerialScheduler | None = None
         self._drain_timeout = drain_timeout
         self._assembly = Assembly(Books(), strict=strict)
-        self._subscription = SingleAssignmentDisposable()
-        self._ended = threading.Event()
-        self._started = False
-        self._warned = False
-        self._on_end: list[Callable[[], object]] = []
+        self._life = Lifeline(stream, self._assembly, restart=on_error == "restart")
+        self._guard: MemoryGuard | None = None
+        self._started = self._connected = self._stopping = False
         self.listen: dict[str, str] = dict(listen or {})
-        self.error: Exception | None = None
+        self.memory_limit = memory_limit
         self.report: Report | None = None
 
     # -- looking --------------------------------------------------------------------------
@@ -124,9 +130,42 @@ class Pipeline:
         return self._scheduler
 
     @property
+    def error(self) -> Exception | None:
+        """What ended the stream, without its traceback (which would hold elements), or None.
+
+        With `on_error="restart"` what it died of, until it is subscribed anew.
+        """
+        return self._life.error
+
+    @property
+    def restarts(self) -> int:
+        """How often the stream was subscribed anew."""
+        return self._life.restarts
+
+    @property
+    def unready(self) -> str | None:
+        """Why its senders are refused at present, in a few words; None: they are not."""
+        error = self.error
+        if self.report is not None:
+            return "stopped"
+        if self._stopping:
+            return "draining"
+        if error is not None:
+            return f"the stream died of {type(error).__name__}: {error}"
+        if self._life.ended.is_set():
+            return "the stream has ended"
+        if not self._connected:
+            return "starting"
+        for source in self._assembly.sources:
+            refusal = getattr(getattr(source, "admission", None), "refusal", None)
+            if refusal is not None:
+                return f"{getattr(source, 'name', source)} refuses: {refusal.reason}"
+        return None
+
+    @property
     def running(self) -> bool:
         """Started, and its stream has not ended."""
-        return self._started and self.report is None and not self._ended.is_set()
+        return self._started and self.report is None and not self._life.ended.is_set()
 
     def to_mermaid(self, *, counts: bool = False) -> str:
         """A picture of it, as a Mermaid flowchart; started or not, no port is bound for it.
@@ -187,6 +226,7 @@ class Pipeline:
             self._check_wiring()
             for source in self._assembly.sources:
                 source.connect(self.scheduler)
+            self._connect_done()
         except BaseException:
             self._abandon()
             raise
@@ -203,9 +243,10 @@ class Pipeline:
             self._check_wiring()
             for source in self._assembly.sources:
                 await call_async(source, "aconnect", source.connect, self.scheduler)
+            self._connect_done()
         except BaseException:
-            self._end()
-            self._subscription.dispose()
+            self._life.end()
+            self._life.dispose()
             await aclose_all(self._assembly.sources)
             if self._given is None and isinstance(self._scheduler, AsyncScheduler):
                 await self._scheduler.aclose()
@@ -218,14 +259,14 @@ class Pipeline:
         """
         if isinstance(self._scheduler, VirtualScheduler):
             self._scheduler.run()
-            return self._ended.is_set()
-        return self._ended.wait(timeout)
+            return self._life.ended.is_set()
+        return self._life.ended.wait(timeout)
 
     async def await_end(self) -> None:
         """Wait until the stream has ended by itself."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        self._when_ended(lambda: loop.call_soon_threadsafe(ended.set))
+        self._life.when_ended(lambda: loop.call_soon_threadsafe(ended.set))
         await ended.wait()
 
     def stop(self, *, drain_timeout: float | None = None) -> Report:
@@ -252,11 +293,11 @@ class Pipeline:
                 self._when_drained(done.set)
                 if not done.wait(timeout):
                     logger.warning(_LATE, timeout)
-            undelivered = self._cut_off()
+            left = self._cut_off()
             close_all([*self._assembly.sources, *self._assembly.resources])
             if self._given is None:
                 scheduler.close()
-            self._finish(began, undelivered)
+            self._finish(began, left)
         assert self.report is not None
         return self.report
 
@@ -275,11 +316,11 @@ class Pipeline:
                 await asyncio.wait_for(done.wait(), timeout)
             except TimeoutError:
                 logger.warning(_LATE, timeout)
-            undelivered = self._cut_off()
+            left = self._cut_off()
             await aclose_all([*self._assembly.sources, *self._assembly.resources])
             if self._given is None:
                 await self._scheduler.aclose()
-            self._finish(began, undelivered)
+            self._finish(began, left)
         assert self.report is not None
         return self.report
 
@@ -291,72 +332,31 @@ class Pipeline:
             raise PipelineError("this pipeline was started before; make a new one")
         self._started = True
         self._scheduler = scheduler
-        subscribed = threading.Event()
-
-        def subscribe(_scheduler: abc.SchedulerBase, _state: Any) -> None:
-            try:
-                with self._assembly:
-                    self._subscription.disposable = self._stream.subscribe(
-                        self._on_next, self._on_error, self._on_completed, scheduler=scheduler
-                    )
-            finally:
-                subscribed.set()
-
-        if scheduler.running_here:
-            subscribe(scheduler, None)
-        else:
-            scheduler.schedule(subscribe)
-        return subscribed
+        return self._life.begin(scheduler)
 
     def _check_wiring(self) -> None:
         if isinstance(self.error, PipelineError):  # its author's mistake, not the stream's fault
             raise self.error
         self._assembly.running = True
-        if self.listen and not self._ended.is_set():  # with an error of its own, perhaps
+        if self.listen and not self._life.ended.is_set():  # with an error of its own, perhaps
             self._assembly.redirect(self.listen)
 
-    def _on_next(self, value: Any) -> None:
-        if type(value) is TelemetryData and value._share is not None:
-            share = value._share
-            if not share.flags & TOUCHED:  # no stage has answered for it, nor ever will
-                share.verdict(_NOT_EXPORTED)
-                share.flags |= BROKEN  # so that the books call it lost, as its sender does
-                if not self._warned:
-                    self._warned = True
-                    logger.warning(
-                        "telemetry reached the pipeline's end and no exporter had taken it; "
-                        "its senders are told to send again (end the stream with ops.export)"
-                    )
-
-    def _on_error(self, error: Exception) -> None:
-        self.error = without_tracebacks(error)
-        logger.error("the stream ended with %s: %s", type(error).__name__, error)
-        self._end()
-
-    def _on_completed(self) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        self._ended.set()
-        self._tell_ended()
-
-    def _when_ended(self, callback: Callable[[], object]) -> None:
-        """Call `callback` once, when the stream has ended."""
-        self._on_end.append(callback)
-        if self._ended.is_set():  # perhaps since a moment ago, and told already
-            self._tell_ended()
-
-    def _tell_ended(self) -> None:
-        while self._on_end:
-            try:
-                callback = self._on_end.pop(0)
-            except IndexError:  # another thread was faster
-                return
-            callback()
+    def _connect_done(self) -> None:
+        self._connected = True
+        if self.memory_limit is not None:
+            admissions = [getattr(source, "admission", None) for source in self._assembly.sources]
+            self._guard = guard = MemoryGuard(
+                self.memory_limit, [one for one in admissions if one is not None], self.scheduler
+            )
+            self._life.when_ended(guard.dispose)
 
     def _refuse(self) -> None:
+        self._stopping = True
+        if self._guard is not None:
+            self._guard.dispose()
         for source in self._assembly.sources:
             source.stop()
+        self._life.stop()
 
     def _when_drained(self, done: Any) -> None:
         """Call `done` once the stream has ended and every receipt is settled."""
@@ -369,32 +369,37 @@ class Pipeline:
         countdown = Countdown(len(open_receipts) + 1, done)
         for receipt in open_receipts:
             receipt.on_settle(countdown.step)
-        self._when_ended(countdown.step)
+        self._life.when_ended(countdown.step)
 
-    def _cut_off(self) -> int:
-        """The drain is over: fail what is left. Returns the items that were left."""
-        undelivered = self.books.held  # what a source gives up because of us is among them
-        undelivered += sum(getattr(source, "given_up", 0) for source in self._assembly.sources)
+    def _cut_off(self) -> dict[str, int]:
+        """The drain is over: fail what is left. Returns how many items were left, and where."""
+        # What a source gives up because of us is still among what is held.
+        left = {account.name: account.held for account in self.books if account.held > 0}
+        for source in self._assembly.sources:
+            given_up: int = getattr(source, "given_up", 0)
+            if given_up:
+                name = str(getattr(source, "name", source))
+                left[name] = left.get(name, 0) + given_up
         scheduler = self.scheduler
-        self._subscription.dispose()
+        self._life.dispose()
         for source in self._assembly.sources:
             for receipt in source.open_receipts():
                 receipt.expire("the pipeline stopped before it was delivered")
         if isinstance(scheduler, VirtualScheduler):
             scheduler.run()
-        return undelivered
+        return left
 
-    def _finish(self, began: float, undelivered: int) -> None:
+    def _finish(self, began: float, left: dict[str, int]) -> None:
         unbalanced = self.books.unbalanced
         if unbalanced:
             logger.error("books do not balance: %s", "; ".join(map(str, unbalanced)))
         self.report = Report(
-            self.books.snapshot(), unbalanced, undelivered, time.monotonic() - began
+            self.books.snapshot(), unbalanced, sum(left.values()), time.monotonic() - began, left
         )
 
     def _abandon(self) -> None:
-        self._end()
-        self._subscription.dispose()
+        self._life.end()
+        self._life.dispose()
         close_all(self._assembly.sources)
         if self._given is None and self._scheduler is not None:
             self._scheduler.close()

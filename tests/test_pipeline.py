@@ -354,7 +354,7 @@ def test_stages_that_a_timer_subscribes_share_a_book(name: str | None) -> None:
         assert sink.ids == [0, 1, 2]
         assert pipeline.books.unbalanced == []
         assert pipeline.error is None
-        pipeline._subscription.dispose()  # an interval has no end to drain to
+        pipeline._life.dispose()  # an interval has no end to drain to
 
 
 def test_a_shared_book_forgets_stages_whose_last_attempt_has_ended() -> None:

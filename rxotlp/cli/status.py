@@ -11,6 +11,7 @@ import enum
 
 import typer
 
+from rxotlp._core.text import printable
 from rxotlp.drain import Report
 from rxotlp.pipeline import Pipeline
 
@@ -34,14 +35,14 @@ def status_of(pipeline: Pipeline, report: Report) -> Status:
     if report.unbalanced:
         return Status.UNBALANCED
     if report.undelivered:
-        say(f"{report.undelivered} items undelivered")
+        say(report)
         return Status.UNDELIVERED
     return Status.GOOD
 
 
 def say(text: object) -> None:
-    """One line on stderr."""
-    typer.echo(f"rxotlp: {text}", err=True)
+    """One line on stderr, whatever is in `text`."""
+    typer.echo(f"rxotlp: {printable(str(text))}", err=True)
 
 
 def exit_with(status: Status, error: Exception) -> typer.Exit:

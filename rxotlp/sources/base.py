@@ -88,6 +88,7 @@ class Source(Observable["TelemetryData"]):
         self._scheduler: SerialScheduler | None = None
         self._deadlines: Deadlines | None = None
         self._open: dict[Receipt, int] = {}  # and the bucket of its deadline; 0 is none
+        self._over = False  # the stream has completed, whoever was subscribed then
 
     # -- what a pipeline and its operators see -------------------------------------------------
 
@@ -122,6 +123,7 @@ class Source(Observable["TelemetryData"]):
         tick = COARSEST if self.ack_timeout is None else min(COARSEST, self.ack_timeout / 4)
         self._deadlines = Deadlines(scheduler, scheduler.post, reason=LATE, tick=tick)
         self.state = State.OPEN
+        self._over = False
         return scheduler
 
     def stop(self) -> None:
@@ -151,6 +153,7 @@ class Source(Observable["TelemetryData"]):
     def end(self) -> None:
         """Complete the stream, in the scheduler's turn, after what was admitted before."""
         assert self._scheduler is not None  # only a connected source comes to an end
+        self._over = True
         self._scheduler.post(self._observers.on_completed)
 
     @property
@@ -280,6 +283,8 @@ class Source(Observable["TelemetryData"]):
             pipeline.add_source(self)
         self._observers.add(observer)
         self._aim()
+        if self._over and self.state in (State.OPEN, State.STOPPING):
+            self.end()  # for a stream that had died when it was over, and is subscribed anew
 
         def detach() -> None:
             self._observers.remove(observer)

@@ -105,7 +105,7 @@ def test_what_is_undelivered_at_the_deadline_is_a_status(start: Start) -> None:
     running.heard("out", "has it")
     running.signal(signal.SIGTERM)
     assert running.status() == 3, running.lines
-    running.heard("err", "1 items undelivered")
+    running.heard("err", "1 item undelivered: 1 in")
     sender.join()
 
 
@@ -139,7 +139,7 @@ pipeline = sources.from_iterable([logs("a")], max_attempts=2, backoff=0.01).pipe
 """
     )
     assert running.status() == 3, running.lines
-    running.heard("err", "1 items undelivered")
+    running.heard("err", "1 item undelivered: 1 in")
 
 
 def test_a_stream_that_fails_is_a_status_and_one_line(start: Start) -> None:
