@@ -13,6 +13,7 @@ from reactivex import Observable, Observer, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxotlp._core.outcomes import DISPOSED, dropped, rejected
+from rxotlp._core.text import printable
 from rxotlp.assembly import Rejected, current
 from rxotlp.data import TelemetryData
 from rxotlp.operators._turn import Turn, turn_for
@@ -222,8 +223,8 @@ def each(action: Callable[[list[T]], object], things: list[T]) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line: its type and what it says."""
-    text = str(error)
+    """An error in one printable line: its type and what it says."""
+    text = printable(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

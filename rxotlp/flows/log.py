@@ -23,6 +23,7 @@ from rxotlp.data import TelemetryData
 from rxotlp.flows._telemetry import Telemetry
 from rxotlp.flows._traces import fill
 from rxotlp.flows.context import ExecutionContext
+from rxotlp.lines import guard
 from rxotlp.schedulers import SerialScheduler, default_scheduler
 from rxotlp.wire.values import any_value
 
@@ -124,7 +125,7 @@ class FlowLog:
 
     def to(self, logger: str) -> logging.Logger:
         """Where the entries of a logger go in `logging`."""
-        return logging.getLogger(f"{self.name}.{logger}")
+        return guard(logging.getLogger(f"{self.name}.{logger}"))
 
     @property
     def exported(self) -> bool:
