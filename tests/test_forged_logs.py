@@ -172,11 +172,11 @@ def test_the_logger_is_guarded_once() -> None:
 
 
 def through_receiver(
-    send: Callable[[Mapping[str, str]], None], *stages: Any, **arguments: Any
+    send: Callable[[Mapping[str, str]], None], stage: Any = None, **arguments: Any
 ) -> None:
     """Run a receiver with a stream behind it, and send to it."""
     source = sources.otlp(grpc="127.0.0.1:0", http="127.0.0.1:0", **arguments)
-    stream = source.pipe(rx.compose(*stages, ops.export(exporters.Memory())))
+    stream = (source if stage is None else source.pipe(stage)).pipe(ops.export(exporters.Memory()))
     with Pipeline(stream, scheduler=SyncScheduler()) as pipeline:
         send(dict(pipeline.addresses))
 
