@@ -25,7 +25,7 @@ def demo(
         What,
         typer.Argument(
             help="gateway: a real program's telemetry through a gateway. flows: a shop's orders "
-            "as operations, executed by every flow."
+            "as operations, executed by every flow under a load that rises and falls."
         ),
     ] = What.GATEWAY,
     seconds: Annotated[
@@ -46,7 +46,8 @@ def demo(
 ) -> None:
     """Show a gateway at work on a real program, and account for every record by its id.
 
-    `rxotlp demo flows` shows operations and flows instead; the options are the gateway's.
+    `rxotlp demo flows` shows operations, flows and schedulers instead, in virtual time; of the
+    options it takes --output, for the picture of what its scheduler decided.
 
     Exit status: 0 when every record that was sent is where it belongs, else 1.
     """
@@ -56,7 +57,7 @@ def demo(
     if what is What.FLOWS:
         from rxotlp.demo import flows
 
-        raise typer.Exit(Status.GOOD if flows.main() else Status.FAILED)
+        raise typer.Exit(Status.GOOD if flows.main(output=output) else Status.FAILED)
     try:
         good = demo_main.main(seconds=seconds, records=records, output=output, serve=serve)
     except (OtlpError, OSError, ValueError) as error:

@@ -1,237 +1,98 @@
-"""`rxotlp demo flows`: a shop's orders as operations, on one live stream, by every flow.
+"""`rxotlp demo flows`: a shop's orders as operations, driven by all there is for them.
 
-    orders -> ops.execute(flow) -> results             who executes: by the kind of order
-                  |
-                  +-> telemetry -> HybridDataFlow -> here    which way: by what is in it
-
-Each order becomes spans that carry its number, and a measurement. At the end every span and
-every measurement must have arrived, by its number, and every book must balance.
+Phases open the shop, orders come, few, many and few again, flows execute them, those of a
+hybrid one where the strategy says, and a DynamicScheduler changes the limits of the pipeline
+that their telemetry takes. At the end every span and every measurement must have arrived, by
+its number, every book must balance, the loggers must have told it in order, and the picture
+of the decisions is written.
 """
 
-import asyncio
-import threading
+import tempfile
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-import reactivex as rx
-from reactivex import operators as rx_ops
 from rich.console import Console
 from rich.table import Table
 
-from rxotlp import operators as ops
-from rxotlp.assembly import Assembly
-from rxotlp.books import Books
-from rxotlp.data import Signal, TelemetryData
-from rxotlp.flows import (
-    AddSpan,
-    AsyncControlFlow,
-    BatchProcessing,
-    Call,
-    ComplexTrace,
-    ControlState,
-    DataRoute,
-    DataRouter,
-    EndTrace,
-    ExecutionContext,
-    ExecutionResult,
-    HighLatency,
-    HybridControlFlow,
-    HybridDataFlow,
-    Metric,
-    NestedTrace,
-    Operation,
-    ParallelExecutionFlow,
-    RecordMetric,
-    RecursiveExecutionFlow,
-    SequentialExecutionFlow,
-    SpanStatus,
-    StartTrace,
-    SyncControlFlow,
-)
-from rxotlp.flows.base import Flow
-from rxotlp.schedulers import SyncScheduler
+from rxotlp.demo.orders import KINDS, SPANS
+from rxotlp.demo.shop import SETTINGS, Shop
+from rxotlp.flows import DataRoute
+from rxotlp.schedulers import plot_decisions
 
 __all__ = ["main"]
 
-PATIENCE = 30.0  # seconds that the last order may take
-STEP = 0.01  # seconds between orders
+TOLD = 24  # entries of the opening that are shown
 
 
-def plain(number: int) -> list[Operation]:
-    """An order that is told of at once."""
-    order = [
-        StartTrace("order", {"order": number}),
-        AddSpan(None, "pay", {"order": number}),
-        EndTrace(status=SpanStatus.ERROR if number % 9 == 0 else SpanStatus.OK),
-        EndTrace(),
-        RecordMetric(Metric("orders", 1, attributes={"kind": "plain"})),
-    ]
-    return [BatchProcessing(order)]
-
-
-def slow(number: int) -> list[Operation]:
-    """One whose stock is asked for elsewhere."""
-
-    async def stock(_: ExecutionContext) -> list[Operation]:
-        await asyncio.sleep(0.005)
-        return [AddSpan(None, "stock", {"order": number}), EndTrace()]
-
-    count = RecordMetric(Metric("orders", 1, attributes={"kind": "slow"}))
-    order = [StartTrace("order", {"order": number}), Call(stock), EndTrace(), count]
-    return [HighLatency(BatchProcessing(order))]
-
-
-def complex_(number: int) -> list[Operation]:
-    """One that is paid first, and then packed and confirmed together."""
-
-    def part(name: str) -> Operation:
-        return BatchProcessing([AddSpan(None, name, {"order": number}), EndTrace()])
-
-    root = f"{number + 1:016x}"
-    opened = StartTrace("order", {"order": number}, span_id=root)
-    count = RecordMetric(Metric("orders", 1, attributes={"kind": "complex"}))
-    return [
-        ComplexTrace([opened, part("pay")], [part("pack"), part("confirm")]),
-        BatchProcessing([EndTrace(root), count]),
-    ]
-
-
-def nested(number: int) -> list[Operation]:
-    """One of parcels within parcels."""
-    inner: Operation = BatchProcessing([AddSpan(None, "parcel", {"order": number}), EndTrace()])
-    for _ in range(3):
-        inner = NestedTrace([inner])
-    count = RecordMetric(Metric("orders", 1, attributes={"kind": "nested"}))
-    order = [StartTrace("order", {"order": number}), inner, EndTrace(), count]
-    return [BatchProcessing(order)]
-
-
-KINDS: dict[str, Callable[[int], list[Operation]]] = {
-    "plain": plain,
-    "slow": slow,
-    "complex": complex_,
-    "nested": nested,
-}
-SPANS = {"plain": 2, "slow": 2, "complex": 4, "nested": 2}
-
-
-class Arrivals:
-    """What came out of the data flow."""
-
-    def __init__(self) -> None:
-        self.spans: Counter[int] = Counter()
-        self.measured: dict[str, float] = {}
-
-    def note(self, data: TelemetryData) -> TelemetryData:
-        """The processor of the data flow: looks, and lets it pass."""
-        if data.signal is Signal.TRACES:
-            for record in data.records():
-                self.spans[record.attributes["order"]] += 1
-        else:
-            for record in data.records():
-                self.measured[record.attributes["kind"]] = record.as_int
-        return data
-
-
-def main(*, orders: int = 200, seed: int = 1, console: Console | None = None) -> bool:
-    """Run it, show what went where, and say whether all of it is accounted for."""
-    screen = console or Console()
-    with SyncScheduler() as scheduler:
-        state = ControlState(scheduler=scheduler, resource={"service.name": "shop"}, seed=seed)
-        flows: dict[str, tuple[Flow, ...]] = {
-            "plain": (
-                SyncControlFlow(state=state),
-                SequentialExecutionFlow(state=state),
-                ParallelExecutionFlow(state=state),
-            ),
-            "slow": (AsyncControlFlow(state=state),),
-            "complex": (HybridControlFlow(state=state),),
-            "nested": (RecursiveExecutionFlow(8, state=state),),
-        }
-        arrivals, ways, executed, failures = Arrivals(), Counter[str](), Counter[Any](), list[str]()
-        usual = DataRouter()
-
-        def way(data: TelemetryData) -> DataRoute:
-            route = usual.route_data(data)
-            if route is DataRoute.SYNC and data.items > 2:
-                route = DataRoute.ASYNC  # there is nothing large in this shop
-            ways[route.value] += data.items
-            return route
-
-        data_flow = HybridDataFlow(
-            arrivals.note, router=DataRouter(way), flush_interval=0.05, scheduler=scheduler
-        )
-        books, told = Books(), threading.Event()
-        with Assembly(books):
-            state.telemetry.pipe(ops.execute(data_flow)).subscribe(
-                on_completed=told.set, scheduler=scheduler
-            )
-        state.telemetry.connect(scheduler)
-        kinds = list(KINDS)
-
-        def execute(flow: Flow, kind: str, turn: int, out_of: int) -> rx.Observable[Any]:
-            """The orders of one kind that this flow executes."""
-            anything: Any = rx_ops
-            results: rx.Observable[Any] = live.pipe(
-                anything.filter(lambda n: kinds[n % 4] == kind and n // 4 % out_of == turn),
-                anything.flat_map(lambda n: rx.from_iterable(KINDS[kind](n))),
-                ops.execute(flow),
-                anything.do_action(lambda result: note(flow, kind, result)),
-            )
-            return results
-
-        def note(flow: Flow, kind: str, result: Any) -> None:
-            executed[type(flow).__name__, kind] += 1
-            if isinstance(result, ExecutionResult.Failure):
-                failures.append(f"{type(flow).__name__}: {result.error}")
-
-        done = threading.Event()
-        live = rx.interval(STEP, scheduler=scheduler).pipe(rx_ops.take(orders), rx_ops.publish())
-        streams = [
-            execute(flow, kind, turn, len(several))
-            for kind, several in flows.items()
-            for turn, flow in enumerate(several)
-        ]
-        rx.merge(*streams).subscribe(on_completed=done.set, scheduler=scheduler)
-        live.connect(scheduler)
-        in_time = done.wait(orders * STEP + PATIENCE)
-        state.telemetry.stop()  # what is open or was measured leaves first
-        told.wait(PATIENCE)
-        return _show(
-            screen, orders, in_time, executed, ways, arrivals, failures, state, books.unbalanced
-        )
-
-
-def _show(
-    screen: Console,
-    orders: int,
-    in_time: bool,
-    executed: "Counter[tuple[str, str]]",
-    ways: "Counter[str]",
-    arrivals: Arrivals,
-    failures: list[str],
-    state: ControlState,
-    unbalanced: list[Any],
+def main(
+    *,
+    orders: int = 300,
+    seed: int = 1,
+    console: Console | None = None,
+    output: Path | None = None,
 ) -> bool:
-    table = Table("flow", "orders", "operations", title=f"{orders} orders, executed by")
-    for (flow, kind), count in sorted(executed.items()):
+    """Run it, show what went where, and say whether all of it is accounted for.
+
+    Args:
+        orders: that come within a minute of virtual time.
+        output: the directory of the picture; a temporary one by default.
+    """
+    screen = console or Console()
+    shop = Shop(orders, seed)
+    shop.run()
+    _tell(screen, shop)
+    _tables(screen, shop)
+    directory = Path(tempfile.mkdtemp(prefix="rxotlp-demo-")) if output is None else output
+    directory.mkdir(parents=True, exist_ok=True)
+    picture = directory / "decisions.svg"
+    title = f"{orders} orders in a minute: measurements and decisions"
+    plot = plot_decisions(shop.samples, shop.decisions, settings=SETTINGS, title=title)
+    picture.write_text(plot, encoding="utf-8")
+    good = _check(screen, shop)
+    screen.print(f"the picture of the decisions: {picture}", soft_wrap=True)
+    return good
+
+
+def _tell(screen: Console, shop: Shop) -> None:
+    """The opening, as the loggers told it."""
+    entries = shop.journal.entries
+    opening = entries[0][1] if entries else ""
+    table = Table("", "logger", "entry", title="the opening, as three loggers tell it")
+    for logger, execution, number, text in entries:
+        if execution == opening and len(table.rows) < TOLD:
+            table.add_row(str(number), logger, text)
+    screen.print(table)
+
+
+def _tables(screen: Console, shop: Shop) -> None:
+    table = Table("flow", "orders", "operations", title=f"{shop.orders} orders, executed by")
+    for (flow, kind), count in sorted(shop.executed.items()):
         table.add_row(flow, kind, str(count))
+    screen.print(table)
+    table = Table("operation", "executed", "times", title="where the strategy had them executed")
+    for (operation, flow_type), count in sorted(shop.routed.items(), key=str):
+        table.add_row(operation, flow_type.value, str(count))
     screen.print(table)
     table = Table("way", "items", title="their telemetry, through HybridDataFlow")
     for way in DataRoute:
-        table.add_row(way.value, str(ways[way.value]))
+        table.add_row(way.value, str(shop.ways[way]))
+    screen.print(table)
+    table = Table("second", "decision", "to", "because", title="what the DynamicScheduler decided")
+    for decision in shop.decisions:
+        at = "" if decision.metrics is None else f"{decision.metrics.at:.0f}"
+        table.add_row(at, decision.action, str(decision.after), decision.reason)
     screen.print(table)
 
-    kinds = [list(KINDS)[number % len(KINDS)] for number in range(orders)]
-    missing = [number for number, kind in enumerate(kinds) if arrivals.spans[number] != SPANS[kind]]
-    statistics = state.statistics()
+
+def _check(screen: Console, shop: Shop) -> bool:
+    backend, statistics = shop.backend, shop.state.statistics()
+    kinds = [list(KINDS)[number % len(KINDS)] for number in range(shop.orders)]
+    missing = [number for number, kind in enumerate(kinds) if backend.spans[number] != SPANS[kind]]
+    actions = {decision.action for decision in shop.decisions}
     checks = {
-        "every order was executed in time": in_time and not failures,
-        f"every span arrived, by its order ({sum(arrivals.spans.values())})": not missing,
-        f"every measurement arrived ({arrivals.measured})": (
-            arrivals.measured == dict(Counter(kinds))
-        ),
+        "every order was executed": shop.closed and not shop.failures,
+        f"every span arrived, by its order ({sum(backend.spans.values())})": not missing,
+        f"every measurement arrived ({backend.measured})": backend.measured == dict(Counter(kinds)),
         "nothing is open, unobserved, refused or undelivered": not any(
             (
                 statistics.open_spans,
@@ -241,12 +102,32 @@ def _show(
                 statistics.undelivered,
             )
         ),
-        "the books balance": not unbalanced,
+        "the books balance": not shop.books.unbalanced,
+        f"limits followed the load and came back, the door was shut {shop.door.times}x": {
+            "reduce_concurrency",
+            "increase_batch_size",
+            "restore_concurrency",
+            "restore_batch_size",
+        }
+        <= actions,
+        f"the loggers told it in order ({len(shop.journal.entries)} entries)": _in_order(shop),
     }
     for text, holds in checks.items():
         screen.print(f"{'yes' if holds else 'NO '}  {text}")
-    for text in failures[:5]:
+    for text in shop.failures[:5]:
         screen.print(f"     {text}")
     if missing:
         screen.print(f"     orders without all of their spans: {missing[:10]}")
     return all(checks.values())
+
+
+def _in_order(shop: Shop) -> bool:
+    """Each execution's entries by their numbers, and all three loggers in one of them."""
+    last: dict[str, int] = {}
+    loggers: dict[str, set[str]] = {}
+    for logger, execution, number, _ in shop.journal.entries:
+        if number <= last.get(execution, 0):
+            return False
+        last[execution] = number
+        loggers.setdefault(execution, set()).add(logger)
+    return any(told == {"control", "data", "execution"} for told in loggers.values())
