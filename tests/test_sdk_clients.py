@@ -5,23 +5,21 @@ HTTP, for each outcome, through a pipeline with a split, a batch and native oper
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from opentelemetry._logs import LogRecord
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogs
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetrics
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpans
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogs
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetrics
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 from reactivex import Observable
 from reactivex import operators as rx_ops
 
@@ -29,33 +27,14 @@ from rxotlp import Pipeline, exporters, sources
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Outcome, failed, rejected
 from rxotlp.data import Signal, TelemetryData
-
-TRANSPORTS = ["grpc", "http"]
-SUCCESS, FAILURE = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
-
-
-class Keep(SpanExporter):
-    """Keeps the spans a provider hands out, to be exported by hand."""
-
-    def __init__(self) -> None:
-        self.spans: list[ReadableSpan] = []
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.spans += spans
-        return SpanExportResult.SUCCESS
+from tests.support.scripted import TRANSPORTS
+from tests.support.sdk_clients import FAILURE, SUCCESS, export, spans
 
 
 @pytest.fixture(name="spans")
 def _spans() -> list[ReadableSpan]:
     """Four real spans: s0 to s3."""
-    keep = Keep()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(keep))
-    for number in range(4):
-        with provider.get_tracer("test").start_as_current_span(f"s{number}"):
-            pass
-    provider.shutdown()
-    return keep.spans
+    return spans(4)
 
 
 class Backend:
@@ -72,16 +51,9 @@ class Backend:
 
 def gateway(backend: Backend, *operators: Callable[[Any], Any]) -> Pipeline:
     stream: Observable[Any] = sources.otlp(grpc="127.0.0.1:0", http="127.0.0.1:0")
-    for operator in (*operators, ops.export(backend)):
+    for operator in (*operators, ops.export(backend, retry=None)):
         stream = operator(stream)
     return Pipeline(stream)
-
-
-def client(transport: str, pipeline: Pipeline, timeout: float = 30) -> SpanExporter:
-    address = pipeline.addresses[transport]
-    if transport == "grpc":
-        return GrpcSpans(endpoint=f"http://{address}", insecure=True, timeout=timeout)
-    return HttpSpans(endpoint=f"http://{address}/v1/traces", timeout=timeout)
 
 
 def exported(
@@ -89,9 +61,7 @@ def exported(
 ) -> tuple[SpanExportResult, int]:
     """What the SDK's exporter returned, and the requests it took at the socket."""
     with gateway(backend, *operators) as pipeline:
-        exporter = client(transport, pipeline)
-        result = exporter.export(spans)
-        exporter.shutdown()
+        result = export(transport, pipeline.addresses[transport], spans, timeout=30)
     assert pipeline.report is not None
     assert pipeline.report.unbalanced == []
     return result, pipeline.books["otlp"].received // len(spans)
@@ -198,9 +168,7 @@ def test_an_unreachable_backend_is_never_acknowledged(
     nowhere = exporters.OtlpHttp("http://127.0.0.1:9")  # the discard port: nobody listens
     stream = sources.otlp(grpc="127.0.0.1:0", http="127.0.0.1:0").pipe(ops.export(nowhere))
     with Pipeline(stream) as pipeline:
-        exporter = client(transport, pipeline, timeout=2)
-        assert exporter.export(spans) is FAILURE
-        exporter.shutdown()
+        assert export(transport, pipeline.addresses[transport], spans, timeout=2) is FAILURE
     assert pipeline.books["export"].delivered == 0
     assert pipeline.books["export"].failed >= len(spans)
 
