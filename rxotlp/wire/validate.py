@@ -87,18 +87,22 @@ def validate(signal: Signal, payload: bytes, *, max_errors: int = 10) -> Validat
     """
     if max_errors < 1:
         raise ValueError(f"validate(max_errors={max_errors}): expected 1 or more")
+    count = _all_good(signal, payload)  # what it has decoded is gone: a hundred times the bytes
+    if count is not None:
+        return Validated(payload, count)
+    return _Salvage(signal, max_errors).run(payload)
+
+
+def _all_good(signal: Signal, payload: bytes) -> int | None:
+    """How many records there are; None when anything is wrong with them."""
     try:
         request = signal.names.request.FromString(payload)
     except ProtobufDecodeError:
-        count = None
-    else:
-        count = count_good(signal, request)
-        if count is not None and signal is Signal.PROFILES and not _references_lead(request):
-            count = None
-    if count is not None:
-        return Validated(payload, count)
-    request = None  # decoded, it is a hundred times its bytes at worst
-    return _Salvage(signal, max_errors).run(payload)
+        return None
+    count = count_good(signal, request)
+    if count is not None and signal is Signal.PROFILES and not _references_lead(request):
+        return None
+    return count
 
 
 def _references_lead(request: Any) -> bool:
