@@ -13,7 +13,7 @@ from rxotlp.wire.shapes import LAYOUTS, children, read
 from rxotlp.wire.signals import Signal
 from rxotlp.wire.views import RecordView
 
-__all__ = ["filter_records", "map_records", "select_records", "views"]
+__all__ = ["filter_records", "map_records", "select_lists", "select_records", "views"]
 
 
 def views(signal: Signal, payload: bytes) -> Iterator[RecordView]:
@@ -42,12 +42,21 @@ def select_records(
     signal: Signal, payload: bytes, choose: Callable[[Rows], Iterable[object]]
 ) -> tuple[bytes, int] | None:
     """The same, where `choose` tells of a whole list of records which of them stay."""
+    return select_lists(signal, payload, lambda lists: ((rows, choose(rows)) for rows in lists))
+
+
+def select_lists(
+    signal: Signal,
+    payload: bytes,
+    choose: Callable[[Iterator[Rows]], Iterable[tuple[Rows, Iterable[object]]]],
+) -> tuple[bytes, int] | None:
+    """The same, where `choose` gets all lists and tells of each which records stay."""
     layout = LAYOUTS[signal]
     shape = read(layout.shape, signal, payload)
     kept = dropped = 0
     emptied: set[tuple[int, ...]] = set()
-    for rows in Source(signal, payload, shape).walk():
-        stay = list(compress(rows.raw, choose(rows)))
+    for rows, chosen in choose(Source(signal, payload, shape).walk()):
+        stay = list(compress(rows.raw, chosen))
         kept += len(stay)
         if len(stay) == len(rows.raw):
             continue

@@ -89,6 +89,7 @@ class Rows:
     Attributes:
         source: the request it is in.
         place: the indices of group, scope and, for metrics, metric.
+        kind: of data points, the metric's member that holds them; "" for other records.
         nodes: those nodes of the shape.
         raw: the records' bytes.
     """
@@ -106,7 +107,7 @@ class Rows:
         self.nodes = nodes
         self.raw: list[bytes] = list(records)
         self._records = records
-        self._kind = kind
+        self.kind = kind
         self._class: Any = source.layout.record[kind]
         self._columns: dict[str, list[Any]] = {}
 
@@ -116,7 +117,7 @@ class Rows:
         if not self.source.touched:
             yield from maker(self._class, ())(self, 0, self.raw[:1])
             first = 1
-        known = self.source.layout.columns[self._kind]
+        known = self.source.layout.columns[self.kind]
         names = tuple(name for name in self.source.touched if name in known)
         columns = [self.column(name)[first:] for name in names]
         yield from maker(self._class, names)(self, first, self.raw[first:], *columns)
@@ -164,16 +165,16 @@ class Rows:
         node = self.nodes[2]
         header = type(node)()
         header.CopyFrom(node)
-        del getattr(header, self._kind).records[:]
+        del getattr(header, self.kind).records[:]
         try:
             return Metric.FromString(header.SerializeToString())
         except ProtobufDecodeError as error:
-            raise self.bad(self.path(0).rpartition(f".{self._kind}")[0], error) from None
+            raise self.bad(self.path(0).rpartition(f".{self.kind}")[0], error) from None
 
     @property
     def columns(self) -> Collection[str]:
         """The fields that `column` knows."""
-        return self.source.layout.columns[self._kind]
+        return self.source.layout.columns[self.kind]
 
     def column(self, name: str) -> list[Any]:
         """One field of every record."""
@@ -184,7 +185,7 @@ class Rows:
         return found
 
     def _read(self, name: str) -> list[Any]:
-        column = self.source.layout.columns[self._kind][name]
+        column = self.source.layout.columns[self.kind][name]
         found = None
         if len(self.raw) >= _FEW:
             found = self._numbers(name) if column.marks is None else texts(column, self.raw)
@@ -207,8 +208,8 @@ class Rows:
         """Where a record is in its request, as errors say it."""
         names = self.source.layout.path
         where = ".".join(f"{name}[{at}]" for name, at in zip(names, self.place, strict=False))
-        if self._kind:
-            return f"{where}.{self._kind}.data_points[{index}]"
+        if self.kind:
+            return f"{where}.{self.kind}.data_points[{index}]"
         return f"{where}.{names[-1]}[{index}]"
 
     def bad(self, path: str, error: Exception) -> DecodeError:

@@ -1,0 +1,312 @@
+"""The records of a request as columns of Arrow.
+
+`ptars` reads the wanted fields of all records in one call, by a descriptor that declares only
+those (`wire.projection`). What stands above the records (resource, scope, metric) is read once
+a list of records and repeated. Needs the extra: `pip install 'rxotlp[arrow]'`.
+
+    name, kind, trace_id, ...        a field of the record, by OTLP's name
+    status.code, status.message      of a span
+    body                             of a log record: a value, as an attribute's
+    attributes.KEY                   an attribute of the record
+    resource.KEY                     an attribute of the resource
+    scope.name, scope.version        of the scope
+    metric.name, .unit, .description of a data point's metric
+
+A column of values has the type that the values have: bool, int64, double (whole numbers among
+them too), string or binary. Where kinds are mixed, and for lists and mappings, it is string:
+texts as they are, all else as JSON. Where there is no value it is null; when nowhere is one,
+the column has the type null.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from itertools import chain, repeat
+from typing import Any
+
+from opentelemetry.proto.common.v1.common_pb2 import ArrayValue, KeyValueList
+
+from rxotlp.errors import DecodeError
+from rxotlp.wire import values
+from rxotlp.wire.projection import LISTS, projection
+from rxotlp.wire.rows import Rows, Source
+from rxotlp.wire.shapes import LAYOUTS, read
+from rxotlp.wire.signals import Signal
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from ptars import HandlerPool
+except ImportError as error:
+    raise ImportError(
+        f"columns need pyarrow and ptars ({error}): pip install 'rxotlp[arrow]'"
+    ) from error
+
+__all__ = ["check", "fields", "read_columns", "to_batch", "types"]
+
+_STATUS = ("status.code", "status.message")
+_SCOPE = ("scope.name", "scope.version")
+_METRIC = ("metric.name", "metric.unit", "metric.description")
+_VALUES = ("attributes", "resource")  # what has a KEY
+
+
+def fields(signal: Signal) -> list[str]:
+    """The columns that a signal's records have, without those with a key."""
+    found: dict[str, None] = {}
+    for columns in LAYOUTS[signal].columns.values():
+        for name in columns:
+            found |= dict.fromkeys(_STATUS if name == "status" else (name,))
+    if signal is Signal.LOGS:
+        found["body"] = None
+    return list(found)
+
+
+def check(call: str, signal: Signal, names: Iterable[str]) -> None:
+    """Refuse what is no column of a signal.
+
+    Raises:
+        ValueError, TypeError: with `call` in front.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{call}: expected names of columns, got {type(name).__name__}")
+        if not _known(signal, name):
+            raise ValueError(
+                f"{call}: {signal.value} have no column {name!r}; expected attributes.KEY, "
+                f"resource.KEY or one of {', '.join([*fields(signal), *_above(signal)])}"
+            )
+
+
+@lru_cache(maxsize=None)
+def types(signal: Signal) -> dict[str, Any]:
+    """The types of the columns without a key; a log record's `body` has none of its own."""
+    found: dict[str, Any] = {}
+    records: Any = LAYOUTS[signal].record.values()
+    for record in records:
+        names = record.DESCRIPTOR.fields_by_name
+        wanted = {name.partition(".")[0] for name in fields(signal)} & set(names)
+        for field in _handler(record, tuple(sorted(wanted))).schema():
+            found[field.name] = field.type
+    found.pop("body", None)
+    if (status := found.pop("status", None)) is not None:
+        found |= {f"status.{field.name}": field.type for field in status}
+    return found | dict.fromkeys(_above(signal), pa.string())
+
+
+def _above(signal: Signal) -> tuple[str, ...]:
+    return (*_SCOPE, *_METRIC) if signal is Signal.METRICS else _SCOPE
+
+
+def _known(signal: Signal, name: str) -> bool:
+    head, dot, key = name.partition(".")
+    return bool(dot and key and head in _VALUES) or name in (*fields(signal), *_above(signal))
+
+
+def to_batch(signal: Signal, payload: bytes, names: Sequence[str]) -> Any:
+    """A `pyarrow.RecordBatch` with a row for each record, in order, and these columns.
+
+    Raises:
+        DecodeError: the request, or something that a column needs, cannot be read.
+        ValueError, TypeError: it has no such column.
+    """
+    check("to_arrow(columns)", signal, names)
+    source = Source(signal, payload, read(LAYOUTS[signal].shape, signal, payload))
+    return read_columns(list(source.walk()), signal, names)
+
+
+def read_columns(lists: Sequence[Rows], signal: Signal, names: Sequence[str]) -> Any:
+    """The same of lists of records that were found already; names are known to be good."""
+    reading = _Reading(lists, signal, names)
+    return pa.record_batch([reading.column(name) for name in names], names=list(names))
+
+
+class _Reading:
+    """All records of a request, and what was read of them."""
+
+    def __init__(self, lists: Sequence[Rows], signal: Signal, names: Sequence[str]) -> None:
+        self._lists = lists
+        self._signal = signal
+        self._rows = sum(len(rows.raw) for rows in lists)
+        self._pairs: tuple[Any, Any, Any] | None = None
+        self._fields = self._project(names)
+
+    def column(self, name: str) -> Any:
+        """One column."""
+        head, dot, key = name.partition(".")
+        if dot:
+            if head == "attributes":
+                return self._attribute(key)
+            if head == "resource":
+                return self._repeated(lambda rows: rows.resource.attributes.get(key))
+            if head == "scope":
+                return self._repeated(lambda rows: getattr(rows.scope, key), pa.string())
+            if head == "metric":
+                return self._repeated(lambda rows: getattr(rows.metric, key), pa.string())
+            inner = pc.struct_field(self._fields[head], key)
+            return pc.fill_null(inner, 0 if key == "code" else "")  # no status is an empty one
+        found = self._fields.get(name)
+        if found is None:  # another kind of data point has it
+            return pa.nulls(self._rows, types(self._signal)[name])
+        return _settled(found) if name == "body" else found
+
+    def _project(self, names: Sequence[str]) -> dict[str, Any]:
+        """The fields that these columns are made of, in the order of the records."""
+        heads = dict.fromkeys(name.partition(".")[0] for name in names)
+        profiles = self._signal is Signal.PROFILES
+        kinds: dict[str, list[Rows]] = {}
+        for rows in self._lists:
+            kinds.setdefault(rows.kind, []).append(rows)
+        if not kinds:
+            kinds = {next(iter(LAYOUTS[self._signal].record)): []}
+        made: dict[str, list[Any]] = {}
+        for kind, lists in kinds.items():
+            record: Any = LAYOUTS[self._signal].record[kind]
+            known = record.DESCRIPTOR.fields_by_name
+            wanted = [name for name in heads if name in known and name not in ("scope", "resource")]
+            if profiles:
+                wanted = [name for name in wanted if name != "attributes"]
+            batch = _decode(record, tuple(wanted), lists)
+            for name in wanted:
+                made.setdefault(name, []).append((kind, batch[name]))
+        return {name: self._in_order(kinds, found) for name, found in made.items()}
+
+    def _in_order(self, kinds: dict[str, list[Rows]], found: list[Any]) -> Any:
+        """A field of several kinds of data points, as the points come in the request."""
+        arrays = dict(found)
+        if len(kinds) == 1:
+            return next(iter(arrays.values()))
+        type_ = next(iter(arrays.values())).type
+        parts = []
+        starts = {}
+        at = 0
+        for kind, lists in kinds.items():
+            rows = sum(len(one.raw) for one in lists)
+            parts.append(arrays.get(kind, pa.nulls(rows, type_)))
+            starts[kind] = at
+            at += rows
+        places: list[int] = []
+        for one in self._lists:
+            start = starts[one.kind]
+            places += range(start, start + len(one.raw))
+            starts[one.kind] = start + len(one.raw)
+        return pa.concat_arrays(parts).take(pa.array(places, pa.int64()))
+
+    def _attribute(self, key: str) -> Any:
+        if self._signal is Signal.PROFILES:  # whose attributes stand in the dictionary
+            return _from_python(
+                [
+                    rows.attributes(rows.message(index)).get(key)
+                    for rows in self._lists
+                    for index in range(len(rows.raw))
+                ]
+            )
+        if self._pairs is None:
+            lists = self._fields["attributes"]
+            pairs = pc.list_flatten(lists)
+            self._pairs = pc.list_parent_indices(lists), pairs.field("key"), pairs.field("value")
+        owners, keys, found = self._pairs
+        places = pc.indices_nonzero(pc.equal(keys, key))
+        if len(places) != self._rows or not owners.take(places).equals(self._numbers):
+            last_first = places[::-1]  # of two with one key, the last counts
+            where = pc.index_in(self._numbers, value_set=owners.take(last_first))
+            places = last_first.take(where)
+        return _settled(found.take(places))
+
+    @property
+    def _numbers(self) -> Any:
+        return pa.array(range(self._rows), pa.int64())
+
+    def _repeated(self, get: Callable[[Rows], Any], type_: Any = None) -> Any:
+        """What is the same for all records of a list."""
+        found = [get(rows) for rows in self._lists]
+        each = pa.array(found, type_) if type_ is not None else _from_python(found)
+        if len(found) == 1:
+            return pa.repeat(each[0], self._rows)
+        lengths = (len(rows.raw) for rows in self._lists)
+        places = chain.from_iterable(map(repeat, range(len(found)), lengths))
+        return each.take(pa.array(places, pa.int64()))
+
+
+def _decode(record: Any, wanted: tuple[str, ...], lists: Sequence[Rows]) -> Any:
+    """The wanted fields of all records of a kind."""
+    raw = [one for rows in lists for one in rows.raw]
+    try:
+        return _handler(record, wanted).list_to_record_batch(raw)
+    except ValueError as error:
+        for rows in lists:  # protobuf says which one it is
+            for index in range(len(rows.raw)):
+                rows.message(index)
+        raise DecodeError(f"{lists[0].path(0)}: {error}", path=lists[0].path(0)) from None
+
+
+@lru_cache(maxsize=512)
+def _handler(record: Any, wanted: tuple[str, ...]) -> Any:
+    descriptor = projection(record, wanted)
+    return HandlerPool([descriptor.file]).get_for_message(descriptor)
+
+
+# -- values ----------------------------------------------------------------------------------
+
+_LIST_CLASSES: dict[str, Any] = dict(zip(LISTS, (ArrayValue, KeyValueList), strict=True))
+_NUMBERS = {"int_value", "double_value"}
+
+
+def _settled(found: Any) -> Any:
+    """Values of all kinds as one column."""
+    children = {
+        field.name: child
+        for field, child in zip(found.type, found.flatten(), strict=True)
+        if child.null_count < len(child)
+    }
+    if not children:
+        return pa.nulls(len(found))
+    if len(children) == 1:
+        name, only = next(iter(children.items()))
+        if name not in LISTS:
+            return only
+    elif children.keys() == _NUMBERS:
+        return pc.coalesce(children["double_value"], children["int_value"].cast(pa.float64()))
+    columns = [(name, child.to_pylist()) for name, child in children.items()]
+    texts: list[str | None] = [None] * len(found)
+    for name, column in columns:
+        for index, value in enumerate(column):
+            if value is not None:
+                texts[index] = _text(_plain(name, value))
+    return pa.array(texts, pa.string())
+
+
+def _plain(kind: str, value: Any) -> Any:
+    """A list or mapping out of its bytes; else the value itself."""
+    if kind not in LISTS:
+        return value
+    inner = _LIST_CLASSES[kind].FromString(value).values
+    if kind == "kvlist_value":
+        return dict(values.attributes(inner))
+    return [values.value(one) for one in inner]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=_bytes)
+
+
+def _bytes(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+_TYPES[bytes] = pa.binary()
+
+
+def _from_python(found: list[Any]) -> Any:
+    """Python values as one column, by the same rules."""
+    kinds = {type(value) for value in found if value is not None}
+    if not kinds:
+        return pa.nulls(len(found))
+    if kinds == {int, float}:
+        return pa.array(found, pa.float64())
+    kind = kinds.pop()
+    if kinds or kind not in _TYPES:
+        texts = [None if value is None else _text(value) for value in found]
+        return pa.array(texts, pa.string())
+    return pa.array(found, _TYPES[kind])
