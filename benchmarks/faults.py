@@ -71,7 +71,7 @@ def _outage(down: float) -> list[Drill]:
     with ThreadPoolExecutor(len(kinds)) as pool:
         return list(
             pool.map(
-                lambda kind: drill(*kind, requests=200, down=down, retry=PATIENT, seed=7), kinds
+                lambda kind: drill(*kind, requests=100, down=down, retry=PATIENT, seed=7), kinds
             )
         )
 

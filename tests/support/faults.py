@@ -241,7 +241,7 @@ def drill(
     every = max(1, requests // (outages + 1))
     with backend(transport, script=_script(seed)) as there:
         exporter = Witness(there.exporter(timeout=0.3), ledger)
-        pipeline = Pipeline(_stream(variant, exporter, retry), drain_timeout=60.0)
+        pipeline = Pipeline(_stream(variant, exporter, retry), drain_timeout=300.0)
         with pipeline:
             address = pipeline.addresses[transport]
 
