@@ -7,6 +7,7 @@ The box is from the first quartile to the third, the line in it the median. All 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure as Sheet
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -51,7 +52,8 @@ def draw(found: Comparison, path: Path) -> None:
         fontsize=7,
         color="#606060",
     )
-    sheet.savefig(path, dpi=150)
+    with rc_context({"svg.fonttype": "none"}):  # text that can be searched and read aloud
+        sheet.savefig(path, dpi=150)
 
 
 def _panel(
@@ -68,6 +70,7 @@ def _panel(
         if spread is None:
             continue
         colour = colours.get(name, SAME)
+        called = name in colours
         axes.barh(
             row, spread.high - spread.low, left=spread.low, height=0.6, color=colour, alpha=0.7
         )
@@ -79,6 +82,8 @@ def _panel(
             ha="center",
             va="bottom",
             fontsize=7,
+            color=colour if called else "black",
+            fontweight="bold" if called else "normal",
         )
     axes.set_xlim(0, axes.get_xlim()[1] * 1.05)
     axes.xaxis.set_major_locator(MaxNLocator(4))

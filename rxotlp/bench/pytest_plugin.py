@@ -75,9 +75,8 @@ class _WithBenchmark:
                 from rxotlp.bench import Workload, workload
 
                 made = work if isinstance(work, Workload) else workload(work or "traces")
-                tiny = Workload(made.name, made.elements, items=TINY)
+                work = Workload(made.name, made.elements, items=TINY)
                 options = {**options, "runs": 1}
-                return _compare(request, variants, tiny, options)
             found: Comparison = benchmark.pedantic(
                 _compare, args=(request, variants, work, options), rounds=1, iterations=1
             )

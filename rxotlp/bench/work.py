@@ -21,9 +21,7 @@ from rxotlp.wire.signals import Signal
 
 __all__ = ["What", "Workload", "workload"]
 
-What = (
-    str | Path | Signal | TelemetryData | Sequence[Signal] | Sequence[str] | Iterable[TelemetryData]
-)
+What = str | Path | Signal | TelemetryData | Sequence[Signal | str] | Iterable[TelemetryData]
 
 DISTINCT = 64  # requests that are made; more of them would differ as little as these do
 MOST_BYTES = 256 << 20  # of a file or an iterable; what is behind is left out
