@@ -21,27 +21,19 @@ the column has the type null.
 import base64
 import json
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain, repeat
 from typing import Any
 
-from opentelemetry.proto.common.v1.common_pb2 import ArrayValue, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
+from rxotlp.columns_extra import HandlerPool, pa, pc
 from rxotlp.errors import DecodeError
 from rxotlp.wire import values
-from rxotlp.wire.projection import LISTS, projection
+from rxotlp.wire.projection import projection
 from rxotlp.wire.rows import Rows, Source
 from rxotlp.wire.shapes import LAYOUTS, read
 from rxotlp.wire.signals import Signal
-
-try:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from ptars import HandlerPool
-except ImportError as error:
-    raise ImportError(
-        f"columns need pyarrow and ptars ({error}): pip install 'rxotlp[arrow]'"
-    ) from error
 
 __all__ = ["check", "fields", "read_columns", "to_batch", "types"]
 
@@ -78,7 +70,7 @@ def check(call: str, signal: Signal, names: Iterable[str]) -> None:
             )
 
 
-@lru_cache(maxsize=None)
+@cache
 def types(signal: Signal) -> dict[str, Any]:
     """The types of the columns without a key; a log record's `body` has none of its own."""
     found: dict[str, Any] = {}
@@ -166,6 +158,8 @@ class _Reading:
             wanted = [name for name in heads if name in known and name not in ("scope", "resource")]
             if profiles:
                 wanted = [name for name in wanted if name != "attributes"]
+            if not wanted:
+                continue
             batch = _decode(record, tuple(wanted), lists)
             for name in wanted:
                 made.setdefault(name, []).append((kind, batch[name]))
@@ -206,12 +200,16 @@ class _Reading:
             pairs = pc.list_flatten(lists)
             self._pairs = pc.list_parent_indices(lists), pairs.field("key"), pairs.field("value")
         owners, keys, found = self._pairs
-        places = pc.indices_nonzero(pc.equal(keys, key))
+        places = pc.indices_nonzero(pc.equal(keys, key.encode()))
         if len(places) != self._rows or not owners.take(places).equals(self._numbers):
             last_first = places[::-1]  # of two with one key, the last counts
             where = pc.index_in(self._numbers, value_set=owners.take(last_first))
             places = last_first.take(where)
-        return _settled(found.take(places))
+        try:
+            decoded = _handler(AnyValue, _KINDS).array_to_record_batch(found.take(places))
+        except ValueError as error:
+            raise _unreadable(self._lists, error) from None
+        return _settled(decoded.to_struct_array())
 
     @property
     def _numbers(self) -> Any:
@@ -234,10 +232,15 @@ def _decode(record: Any, wanted: tuple[str, ...], lists: Sequence[Rows]) -> Any:
     try:
         return _handler(record, wanted).list_to_record_batch(raw)
     except ValueError as error:
-        for rows in lists:  # protobuf says which one it is
-            for index in range(len(rows.raw)):
-                rows.message(index)
-        raise DecodeError(f"{lists[0].path(0)}: {error}", path=lists[0].path(0)) from None
+        raise _unreadable(lists, error) from None
+
+
+def _unreadable(lists: Sequence[Rows], error: ValueError) -> DecodeError:
+    """The error of the record that cannot be read; protobuf says which one it is."""
+    for rows in lists:
+        for index in range(len(rows.raw)):
+            rows.message(index)
+    return lists[0].bad(lists[0].path(0), error)
 
 
 @lru_cache(maxsize=512)
@@ -248,7 +251,8 @@ def _handler(record: Any, wanted: tuple[str, ...]) -> Any:
 
 # -- values ----------------------------------------------------------------------------------
 
-_LIST_CLASSES: dict[str, Any] = dict(zip(LISTS, (ArrayValue, KeyValueList), strict=True))
+_LISTS: dict[str, Any] = {"array_value": ArrayValue, "kvlist_value": KeyValueList}
+_KINDS = tuple(field.name for field in AnyValue.DESCRIPTOR.fields)
 _NUMBERS = {"int_value", "double_value"}
 
 
@@ -263,7 +267,7 @@ def _settled(found: Any) -> Any:
         return pa.nulls(len(found))
     if len(children) == 1:
         name, only = next(iter(children.items()))
-        if name not in LISTS:
+        if name not in _LISTS:
             return only
     elif children.keys() == _NUMBERS:
         return pc.coalesce(children["double_value"], children["int_value"].cast(pa.float64()))
@@ -278,9 +282,9 @@ def _settled(found: Any) -> Any:
 
 def _plain(kind: str, value: Any) -> Any:
     """A list or mapping out of its bytes; else the value itself."""
-    if kind not in LISTS:
+    if kind not in _LISTS:
         return value
-    inner = _LIST_CLASSES[kind].FromString(value).values
+    inner = _LISTS[kind].FromString(value).values
     if kind == "kvlist_value":
         return dict(values.attributes(inner))
     return [values.value(one) for one in inner]

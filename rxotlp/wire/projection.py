@@ -1,8 +1,9 @@
 """Descriptors of records that declare only some fields, for decoders that go by descriptors.
 
-What is not declared is skipped, so a column costs what that field costs. An attribute's value
-keeps its kinds apart; lists and mappings in it stay bytes, so that no type contains itself.
-Enumerations are the integers that they are. A field that may be absent stands in a `oneof`.
+What is not declared is skipped, so a column costs what that field costs. Attributes are pairs of
+bytes, because of most of them nobody wants to know the value. Of messages those in `_INNER` are
+read; others stay bytes, so that no type contains itself. Enumerations are the integers that they
+are. A field that may be absent stands in a `oneof`.
 """
 
 from collections.abc import Iterable
@@ -12,15 +13,12 @@ from typing import Any
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-__all__ = ["LISTS", "projection"]
-
-LISTS = ("array_value", "kvlist_value")
-"""The kinds of value that stay bytes: of an `ArrayValue` and of a `KeyValueList`."""
+__all__ = ["projection"]
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "rxotlp.projection"
+_INNER = {"attributes": "Pair", "body": "Value", "status": "Status"}
 
 
 @lru_cache(maxsize=512)
@@ -29,29 +27,19 @@ def projection(record: Any, fields: tuple[str, ...]) -> Descriptor:
 
     Args:
         record: the class of the message.
-        fields: names of singular scalars, texts and bytes; `status`, with all that is in it;
-            `body`, an attribute's value; and `attributes`.
+        fields: names, in any order.
     """
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{_PACKAGE}.proto", package=_PACKAGE, syntax="proto3"
     )
     made = file.message_type.add(name="Record")
-    known = record.DESCRIPTOR.fields_by_name
     for field in _whole(record.DESCRIPTOR, fields):
-        if field.message_type is None:
+        inner = _INNER.get(field.name)
+        if inner is None:
             _scalar(made, field)
         else:
-            kind = {"attributes": "Pair", "body": "Value"}.get(field.name, "Message")
-            _add(made, field, _Field.TYPE_MESSAGE, type_name=f".{_PACKAGE}.{kind}")
-            if kind == "Message":
-                _scalars(file, kind, field.message_type)
-    if "attributes" in fields:
-        pair = file.message_type.add(name="Pair")
-        names = KeyValue.DESCRIPTOR.fields_by_name
-        _scalar(pair, names["key"])
-        _add(pair, names["value"], _Field.TYPE_MESSAGE, type_name=f".{_PACKAGE}.Value")
-    if "attributes" in fields or ("body" in fields and "body" in known):
-        _scalars(file, "Value", AnyValue.DESCRIPTOR)
+            _add(made, field, _Field.TYPE_MESSAGE, type_name=f".{_PACKAGE}.{inner}")
+            _scalars(file, inner, field.message_type)
     pool = DescriptorPool()
     pool.Add(file)
     found: Descriptor = pool.FindMessageTypeByName(f"{_PACKAGE}.Record")
@@ -70,18 +58,18 @@ def _whole(descriptor: Any, names: Iterable[str]) -> list[Any]:
 
 
 def _scalars(file: Any, name: str, descriptor: Any) -> None:
-    """A message of everything in it that is one number, text or bytes."""
+    """A message of everything in it that is not a list."""
     made = file.message_type.add(name=name)
     for field in descriptor.fields:
         if not field.is_repeated:
-            _scalar(made, field)
+            _scalar(made, field, texts=name != "Pair")
 
 
-def _scalar(made: Any, field: Any) -> None:
+def _scalar(made: Any, field: Any, *, texts: bool = True) -> None:
     kind = field.type
     if kind == FieldDescriptor.TYPE_ENUM:
         kind = _Field.TYPE_INT32
-    elif field.message_type is not None:
+    elif field.message_type is not None or (kind == FieldDescriptor.TYPE_STRING and not texts):
         kind = _Field.TYPE_BYTES
     oneof = field.containing_oneof
     if oneof is None:
