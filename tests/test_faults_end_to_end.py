@@ -20,9 +20,11 @@ from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed
 from rxotlp.data import TelemetryData
 from rxotlp.testing import no_leaks, spans
-from tests.support.faults import VARIANTS, Ledger, cycle, drill, virtual_drill, watched
+from tests.support.faults import VARIANTS, drill, virtual_drill
+from tests.support.ledger import Ledger
 from tests.support.scripted import TRANSPORTS, backend
 from tests.support.senders import send
+from tests.support.watching import cycle, watched
 
 PAYLOAD = spans([1, 2, 3]).to_bytes()
 

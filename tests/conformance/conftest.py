@@ -108,3 +108,13 @@ def _gateway(exporter: Any, *operators: Any, **arguments: Any) -> Iterator[Pipel
 def gateway() -> Callable[..., Any]:
     """`with gateway(exporter, *operators, **arguments of ops.export) as pipeline`."""
     return _gateway
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What rxotlp has logged so far, at warning or worse."""
+    return lambda: [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "rxotlp" and record.levelname in ("WARNING", "ERROR")
+    ]

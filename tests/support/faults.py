@@ -2,28 +2,16 @@
 
     senders -> OTLP -> gateway [-> batch] [-> queue] -> export -> a scripted backend
 
-The proof is id by id. `Ledger` has what each sender sent and heard, every attempt with what
-the exporter made of its answer, and what the backend took; `faults` says what is wrong:
-
-    lost       acknowledged, and the backend neither took it nor refused it as bad (which a
-               queue finds out only after it has acknowledged; the books have it as rejected)
-    doubled    delivered as far as the exporter knows, and sent again although its sender
-               had not sent it again
-    invented   taken, and nobody had sent it
-    smuggled   part of a request that the backend refuses as bad, and taken all the same
-
-Short in the tests (`tests/test_faults_end_to_end.py`), long in `benchmarks/faults.py`.
+The proof is id by id, see `ledger`: short in `tests/test_faults_end_to_end.py`, long in
+`benchmarks/faults.py`.
 """
 
 import asyncio
-import logging
 import random
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,13 +24,13 @@ from rxotlp._core.outcomes import DELIVERED, Cause, Kind, Outcome, failed, rejec
 from rxotlp.data import TelemetryData
 from rxotlp.receipt import Receipt
 from rxotlp.testing import Rig, ids_of, spans
+from tests.support.ledger import ITEMS, Ledger, Witness, bad, spoilt
 from tests.support.scripted import (
     CUT,
     DROP,
     GARBAGE,
     HANG,
     TAKE,
-    Backend,
     Request,
     Step,
     backend,
@@ -51,22 +39,10 @@ from tests.support.scripted import (
 )
 from tests.support.senders import send
 
-__all__ = [
-    "IMPATIENT",
-    "VARIANTS",
-    "Drill",
-    "Ledger",
-    "Witness",
-    "bad",
-    "cycle",
-    "drill",
-    "virtual_drill",
-    "watched",
-]
+__all__ = ["IMPATIENT", "VARIANTS", "Drill", "drill", "virtual_drill"]
 
 VARIANTS = ("direct", "batch", "queue")
 IMPATIENT = ops.Retry(first=0.02, soon=0.02, factor=1.3, most=0.1)
-ITEMS = 5  # of a request
 BAD_REQUEST = refuse(grpc.StatusCode.INVALID_ARGUMENT, 400, message="bad data")
 
 # What the backend answers, in per cent.
@@ -81,86 +57,6 @@ MISDEEDS: tuple[tuple[int, Step], ...] = (
     (2, partial(10**6, "wrong")),
     (8, TAKE),
 )
-
-
-def bad(number: int) -> bool:
-    """Whether the backend refuses requests with this id as bad data."""
-    return number % 500 == 7
-
-
-def _spoilt(number: int) -> bool:
-    """Whether an id's request has a bad one in it."""
-    first = number - number % ITEMS
-    return any(map(bad, range(first, first + ITEMS)))
-
-
-class Ledger:
-    """What was sent, heard and attempted, by id. Used from many threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.sent: Counter[int] = Counter()
-        self.acknowledged: set[int] = set()
-        self.refused: set[int] = set()
-        self.delivered: Counter[int] = Counter()  # attempts that succeeded, for all we know
-        self.attempts = 0
-        self.delivered_items = 0
-
-    def send(self, ids: list[int]) -> None:
-        """A sender sends them, for the first time or again."""
-        with self._lock:
-            self.sent.update(ids)
-
-    def hear(self, ids: list[int], *, acknowledged: bool) -> None:
-        """It has heard that they are delivered, or that they never will be."""
-        with self._lock:
-            (self.acknowledged if acknowledged else self.refused).update(ids)
-
-    def attempt(self, ids: list[int], outcome: Outcome) -> None:
-        """The exporter has made an attempt and knows its answer."""
-        with self._lock:
-            self.attempts += 1
-            if outcome.kind is Kind.DELIVERED or outcome.items is not None:
-                self.delivered.update(ids)
-                self.delivered_items += len(ids) - (outcome.items or 0)
-
-    def faults(self, taken: Counter[int]) -> list[str]:
-        """What is wrong, one line each."""
-        wrong = {
-            "lost": [
-                number for number in self.acknowledged if not taken[number] and not _spoilt(number)
-            ],
-            "doubled": [
-                number for number, times in self.delivered.items() if times > self.sent[number]
-            ],
-            "invented": [number for number in taken if number not in self.sent],
-            "smuggled": [number for number in taken if bad(number)],
-            "unanswered": list(set(self.sent) - self.acknowledged - self.refused),
-        }
-        return [f"{len(ids)} {kind}: {sorted(ids)[:5]}" for kind, ids in wrong.items() if ids]
-
-
-class Witness:
-    """An exporter that notes what another one makes of every attempt."""
-
-    def __init__(self, exporter: Any, ledger: Ledger) -> None:
-        self._exporter = exporter
-        self._ledger = ledger
-
-    async def export(self, data: TelemetryData) -> Outcome:
-        """One attempt of the other's."""
-        ids = ids_of(data)
-        outcome: Outcome = await self._exporter.export(data)
-        self._ledger.attempt(ids, outcome)
-        return outcome
-
-    def close(self) -> None:
-        """Close the other."""
-        self._exporter.close()
-
-    async def aclose(self) -> None:
-        """The same, from a coroutine."""
-        await self._exporter.aclose()
 
 
 @dataclass
@@ -276,11 +172,11 @@ def drill(
             f"the books say that {book.delivered} items were delivered, the attempts "
             f"{ledger.delivered_items}"
         )
-    spoilt = sum(map(_spoilt, ledger.acknowledged))
-    if spoilt and variant != "queue":
-        result.faults.append(f"{spoilt} items acknowledged that the backend refused as bad")
-    if book.rejected < spoilt:
-        result.faults.append(f"{spoilt} items refused as bad, {book.rejected} in the books")
+    wrong = sum(map(spoilt, ledger.acknowledged))
+    if wrong and variant != "queue":
+        result.faults.append(f"{wrong} items acknowledged that the backend refused as bad")
+    if book.rejected < wrong:
+        result.faults.append(f"{wrong} items refused as bad, {book.rejected} in the books")
     if report.undelivered:
         result.faults.append(f"left: {report}")
     result.acknowledged = len(ledger.acknowledged)
@@ -403,61 +299,3 @@ def virtual_drill(
     result.seconds = clock.clock
     rig.close()
     return result
-
-
-def cycle(transport: str, kind: str, there: Backend) -> None:
-    """Start a whole gateway to a backend, send one request through it, and stop it."""
-    source = sources.otlp(grpc="127.0.0.1:0", http="127.0.0.1:0")
-    stream = source.pipe(ops.queue(), ops.batch(max_delay=0.01), ops.export(there.exporter()))
-    pipeline = Pipeline(stream)
-
-    def use() -> None:
-        heard = send(transport, pipeline.addresses[transport], spans([1]).to_bytes())
-        assert heard.word == "success"
-
-    async def main() -> None:
-        async with pipeline:
-            await asyncio.to_thread(use)
-
-    if kind == "async":
-        asyncio.run(main())
-    else:
-        with pipeline:
-            use()
-    assert pipeline.report is not None
-    assert (pipeline.report.unbalanced, pipeline.report.undelivered) == ([], 0)
-
-
-@contextmanager
-def watched(switch_interval: float = 1e-6) -> Iterator[list[str]]:
-    """Switch threads as often as can be, and note what nobody would hear otherwise.
-
-    Gives a list that fills with what is logged as an error or by asyncio, with exceptions
-    that no thread caught, and with what finalizers raise (coroutines never awaited).
-    """
-    complaints: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            text = record.getMessage()
-            slow = record.name == "asyncio" and text.startswith("Executing ")
-            if not slow and (record.name == "asyncio" or record.levelno >= logging.ERROR):
-                complaints.append(f"{record.name}: {text}")
-
-    def unraisable(raised: Any) -> None:
-        complaints.append(f"{raised.err_msg or 'ignored'}: {raised.exc_value!r}")
-
-    def uncaught(raised: threading.ExceptHookArgs) -> None:
-        complaints.append(f"{raised.thread}: {raised.exc_value!r}")
-
-    listener = Listener(logging.WARNING)
-    before = sys.getswitchinterval(), sys.unraisablehook, threading.excepthook
-    logging.getLogger().addHandler(listener)
-    sys.setswitchinterval(switch_interval)
-    sys.unraisablehook, threading.excepthook = unraisable, uncaught
-    try:
-        yield complaints
-    finally:
-        interval, sys.unraisablehook, threading.excepthook = before
-        sys.setswitchinterval(interval)
-        logging.getLogger().removeHandler(listener)
