@@ -69,7 +69,7 @@ class Branching(Shell):
         ) -> abc.DisposableBase:
             branch.entry = entry
             if sketch is not None and place is not None:
-                sketch.branch(place, entrance, name)
+                sketch.branch(place, entrance, name, merged=merged)
             return Disposable()
 
         attaching = True

@@ -83,7 +83,9 @@ class Watch(Receipt):
         super().__init__(inbox=inbox, on_settle=on_settle)
         self._job = job
         self._left = self._given_up = False
-        self.due = min(filter(None, (job.share.first_due(), due)), default=0.0)
+        sender = job.share.sender
+        first = job.share.first_due() if sender is None else sender.due
+        self.due = min(first, due) if first and due else first or due
         job.watch = self
         job.share._add(self)
         job.report(DELIVERED)  # says nothing: the watch speaks for it now
@@ -153,7 +155,10 @@ class Watching(Branching):
         job = Job(share, data._with_share(None))
         del data, share
         self._holding += job.items
-        self.turn.enter(lambda: self._arrive(job))
+        if self.turn.here:
+            self._arrive(job)
+        else:
+            self.turn.enter(lambda: self._arrive(job))
 
     def _arrive(self, job: Job) -> None:
         if self.disposed:

@@ -94,9 +94,12 @@ class Sketch:
         else:
             self.link(known[1], source)
 
-    def branch(self, start: int, entrance: object, name: str) -> None:
-        """A branch of the stage at `start`; what the stage gives comes from its branches."""
-        self.edges = [edge for edge in self.edges if edge.start != start or edge in self._branches]
+    def branch(self, start: int, entrance: object, name: str, *, merged: bool = True) -> None:
+        """A branch of the stage at `start`; what the stage gives comes from its merged ones."""
+        if merged:
+            self.edges = [
+                edge for edge in self.edges if edge.start != start or edge in self._branches
+            ]
         before = len(self.edges)
         self.link(start, entrance, label=name)
         self._branches += self.edges[before:]
