@@ -11,6 +11,7 @@ from rxotlp.admission import Admission
 from rxotlp.data import Signal, TelemetryData
 from rxotlp.drain import Report
 from rxotlp.errors import OtlpError
+from rxotlp.memory_limit import MemoryLimit
 from rxotlp.pipeline import Pipeline
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import AsyncScheduler, SyncScheduler, VirtualScheduler
@@ -20,6 +21,7 @@ __all__ = [
     "FILTERED",
     "Admission",
     "AsyncScheduler",
+    "MemoryLimit",
     "OtlpError",
     "Outcome",
     "Pipeline",
