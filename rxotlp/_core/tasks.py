@@ -7,33 +7,23 @@
 No threads, no clock: the caller says what time it is, in seconds.
 """
 
-import heapq
 import itertools
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from typing import Any, Generic, TypeVar
 
-from rxotlp._core.priorities import Priorities, rank
+from rxotlp._core.priorities import rank
 
-__all__ = ["TaskQueue"]
+__all__ = ["Entry", "TaskQueue"]
 
 T = TypeVar("T")
 
-
-class Entry(Generic[T]):
-    """One task in the queue.
-
-    Attributes:
-        task: what the caller added; None once it was taken or cancelled.
-        due: seconds.
-        priority: larger is sooner.
-    """
-
-    __slots__ = ("due", "number", "priority", "task")
-
-    def __init__(self, task: T, due: float, priority: float, number: int) -> None:
-        self.task: T | None = task
-        self.due = due
-        self.priority = priority
-        self.number = number
+# [place, number, task, due, priority]: a list, so that a heap compares entries without calling
+# anything. The place is the rank, or while it is not due yet when it is; the number is that of
+# its arrival, different from all others', so that tasks are never compared. The task is None
+# once it was taken or cancelled.
+Entry = list[Any]
+PLACE, NUMBER, TASK, DUE, PRIORITY = range(5)
 
 
 class TaskQueue(Generic[T]):
@@ -47,85 +37,95 @@ class TaskQueue(Generic[T]):
 
     def __init__(self, *, ageing: float) -> None:
         self._ageing = ageing
-        self._later: list[tuple[float, int, Entry[T]]] = []
-        self._ready: Priorities[Entry[T]] = Priorities()
-        self._number = itertools.count()
+        self._later: list[Entry] = []
+        self._ready: list[Entry] = []
+        self._number: Callable[[], int] = itertools.count().__next__
         self._size = 0
         self._compact_at = 64
 
     def __len__(self) -> int:
         return self._size
 
-    def add(self, task: T, *, due: float, priority: float, now: float) -> Entry[T]:
-        """Let one wait.
+    def entry(self, task: T, *, due: float, priority: float) -> Entry:
+        """An entry for `put`; it takes its number, and so its place among equal ones, now.
 
         Raises:
             TypeError, ValueError: the priority is no finite number.
         """
         place = rank(priority, since=due, ageing=self._ageing)
-        entry = Entry(task, due, priority, next(self._number))
-        if due <= now:
-            self._ready.add(entry, place, number=entry.number)
+        return [place, self._number(), task, due, priority]
+
+    def put(self, entry: Entry, now: float) -> None:
+        """Let an entry wait."""
+        if entry[DUE] <= now:
+            heappush(self._ready, entry)
         else:
-            heapq.heappush(self._later, (due, entry.number, entry))
+            entry[PLACE] = entry[DUE]
+            heappush(self._later, entry)
+            if len(self._later) > self._compact_at:
+                self._compact()
         self._size += 1
-        if len(self._later) > self._compact_at:
-            self._compact()
+
+    def add(self, task: T, *, due: float, priority: float, now: float) -> Entry:
+        """Let a task wait.
+
+        Raises:
+            TypeError, ValueError: the priority is no finite number.
+        """
+        entry = self.entry(task, due=due, priority=priority)
+        self.put(entry, now)
         return entry
 
-    def cancel(self, entry: Entry[T]) -> bool:
+    def cancel(self, entry: Entry) -> bool:
         """Take one out before its turn; False when it has been taken already."""
-        if entry.task is None:
+        if entry[TASK] is None:
             return False
-        entry.task = None  # its place goes when it is passed, or with the next compaction
+        entry[TASK] = None  # its place goes when it is passed, or with the next compaction
         self._size -= 1
         return True
 
     def take(self, now: float) -> T | None:
         """Take the next task that is due; None when none is."""
-        later = self._later
-        while later and later[0][0] <= now:
-            entry = heapq.heappop(later)[2]
-            if entry.task is not None:
-                place = rank(entry.priority, since=entry.due, ageing=self._ageing)
-                self._ready.add(entry, place, number=entry.number)
-        while self._ready:
-            entry = self._ready.pop()
-            task, entry.task = entry.task, None
+        later, ready = self._later, self._ready
+        while later and later[0][PLACE] <= now:
+            entry = heappop(later)
+            if entry[TASK] is not None:
+                entry[PLACE] = rank(entry[PRIORITY], since=entry[DUE], ageing=self._ageing)
+                heappush(ready, entry)
+        while ready:
+            entry = heappop(ready)
+            task: T | None = entry[TASK]
             if task is not None:
+                entry[TASK] = None
                 self._size -= 1
                 return task
         return None
 
     def next_due(self) -> float | None:
         """When the next task is due; None without one; long ago when one is ready."""
-        while self._ready and self._ready.first().task is None:
-            self._ready.pop()
-        if self._ready:
-            return self._ready.first().due
-        later = self._later
-        while later and later[0][2].task is None:
-            heapq.heappop(later)
-        return later[0][0] if later else None
+        ready, later = self._ready, self._later
+        while ready and ready[0][TASK] is None:
+            heappop(ready)
+        if ready:
+            due: float = ready[0][DUE]
+            return due
+        while later and later[0][TASK] is None:
+            heappop(later)
+        return later[0][DUE] if later else None
 
     def take_all(self) -> list[T]:
         """Take everything, due or not, the next one first."""
-        entries = [*self._ready, *(entry for *_, entry in sorted(self._later, key=_place))]
+        tasks = []
+        for entry in (*sorted(self._ready), *sorted(self._later)):
+            task, entry[TASK] = entry[TASK], None
+            if task is not None:
+                tasks.append(task)
         self._ready.clear()
         self._later.clear()
         self._size = 0
-        tasks = []
-        for entry in entries:
-            task, entry.task = entry.task, None
-            if task is not None:
-                tasks.append(task)
         return tasks
 
     def _compact(self) -> None:
-        self._later = [place for place in self._later if place[2].task is not None]
-        heapq.heapify(self._later)
+        self._later = [entry for entry in self._later if entry[TASK] is not None]
+        heapify(self._later)
         self._compact_at = max(64, 2 * len(self._later))
-
-
-def _place(held: tuple[float, int, object]) -> tuple[float, int]:
-    return held[:2]

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 
 from rxotlp._core.backoff import Backoff, RetryBudget
 from rxotlp._core.priorities import rank
-from rxotlp._core.tasks import TaskQueue
+from rxotlp._core.tasks import Entry, TaskQueue
 from rxotlp.errors import PipelineError, without_tracebacks
 from rxotlp.schedulers import forks
 from rxotlp.schedulers.base import SerialScheduler
@@ -67,6 +67,7 @@ class TaskScheduler:
             ThreadWorkers(config.max_workers) if on is None else TurnWorkers(config.max_workers, on)
         )
         self._queue: TaskQueue[ScheduledTask] = TaskQueue(ageing=config.ageing)
+        self._inbox: deque[Entry] = deque()  # handed over without the lock
         self._backoff = Backoff(
             random.Random(seed).random,
             first=config.retry_delay,
@@ -78,7 +79,7 @@ class TaskScheduler:
         self._lateness: deque[float] = deque(maxlen=1024)
         self._closing = False
         self._done = self._failed = self._cancelled = self._retried = 0
-        self._workers.connect(self._take, self._queue.next_due, self._ended)
+        self._workers.connect(self._take, self._next_due, self._ended)
         forks.watch(self)
 
     # -- asking ------------------------------------------------------------------------------
@@ -115,7 +116,8 @@ class TaskScheduler:
         """
         if not callable(task):
             raise TypeError(f"schedule_task({task!r}): expected a function without arguments")
-        if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < 1e10:
+        number = type(delay) is float or (type(delay) is not bool and isinstance(delay, int))
+        if not number or not 0 <= delay < 1e10:
             raise ValueError(f"schedule_task(delay={delay!r}): expected seconds, 0 or more")
         if retries is not None and (isinstance(retries, bool) or retries < 0):
             raise ValueError(f"schedule_task(retries={retries!r}): expected 0 or more")
@@ -155,6 +157,7 @@ class TaskScheduler:
     def statistics(self) -> TaskStatistics:
         """Counts of now."""
         with self._workers.lock:
+            self._admit(self._workers.now())
             late = sorted(self._lateness)
             return TaskStatistics(
                 queued=len(self._queue),
@@ -194,9 +197,10 @@ class TaskScheduler:
         workers = self._workers
         with workers.lock:
             self._closing = True
+            now = workers.now()
+            self._admit(now)
             left = self._queue.take_all()
             if pending == "run":
-                now = workers.now()
                 for task in left:
                     task.entry = self._queue.add(task, due=now, priority=task.priority, now=now)
                     workers.look(now, now)
@@ -204,6 +208,7 @@ class TaskScheduler:
         workers.close(timeout, drain=pending == "run")
         if workers.closed:
             with workers.lock:
+                self._admit(now)
                 left += self._queue.take_all()
         if pending != "return":
             for task in left:
@@ -219,16 +224,48 @@ class TaskScheduler:
             PipelineError: the scheduler is shut down.
         """
         workers = self._workers
+        task.entry = entry = self._queue.entry(
+            task, due=task.scheduled_time, priority=task.priority
+        )
+        self._inbox.append(entry)
+        if not (workers.attentive or self._closing):
+            return
         with workers.lock:
             if self._closing:
-                raise PipelineError(
-                    f"TaskScheduler: {task.name} after shutdown(): nobody is left to run it"
-                )
-            due = task.scheduled_time
-            task.entry = self._queue.add(task, due=due, priority=task.priority, now=now)
-            workers.look(due, now)
+                if self._withdraw(entry):
+                    raise PipelineError(
+                        f"TaskScheduler: {task.name} after shutdown(): nobody is left to run it"
+                    )
+                return  # the shutdown found it in time, and decided
+            try:
+                workers.look(task.scheduled_time, now)
+            except PipelineError:
+                self._withdraw(entry)
+                raise
+
+    def _withdraw(self, entry: Entry) -> bool:
+        """Under the lock: undo handing over; False when it is past that."""
+        inbox = self._inbox
+        for at in range(len(inbox)):  # which may grow at its end meanwhile
+            if inbox[at] is entry:
+                del inbox[at]
+                return True
+        return False
+
+    def _admit(self, now: float) -> None:
+        """Under the lock: queue what was handed over."""
+        inbox, put = self._inbox, self._queue.put
+        while inbox:
+            put(inbox.popleft(), now)
+
+    def _next_due(self) -> float | None:
+        if self._inbox:
+            self._admit(self._workers.now())
+        return self._queue.next_due()
 
     def _take(self, now: float) -> ScheduledTask | None:
+        if self._inbox:
+            self._admit(now)
         task = self._queue.take(now)
         while task is not None and task.done:  # cancelled while it was to be tried again
             task = self._queue.take(now)
@@ -291,6 +328,7 @@ class TaskScheduler:
 
     def _cancel(self, task: ScheduledTask) -> None:
         with self._workers.lock:
+            self._admit(self._workers.now())
             waits = task.entry is not None and self._queue.cancel(task.entry)
             running = None if waits else task.running
         if running is not None:
@@ -306,9 +344,10 @@ class TaskScheduler:
     def _after_fork(self) -> None:
         """In a forked child: the parent does what waits; workers start when they are needed."""
         self._queue.take_all()  # or cancelling one of the parent's would count here
+        self._inbox.clear()
         self._queue = TaskQueue(ageing=self.config.ageing)
         self._workers = self._workers.renewed()
-        self._workers.connect(self._take, self._queue.next_due, self._ended)
+        self._workers.connect(self._take, self._next_due, self._ended)
 
     def __enter__(self) -> Self:
         return self

@@ -6,8 +6,10 @@
     TurnWorkers     so many tasks at once on a scheduler of ours: coroutines on its loop,
                     plain functions in its turn; its time is theirs, virtual time too.
 
-A pool is given `take` (the next task that is due, or None), `next_due` (when there is one),
-both called under `lock`, and `run`.
+A pool is given `take` (the next task that is due, or None) and `next_due` (when there is
+one), both called under `lock`, and `done`. Who asks for a task hands it over first and then
+reads `attentive`: while all workers are busy he has nobody to wake and takes no lock, because
+a worker says that it is idle before it looks for the last time.
 """
 
 import asyncio
@@ -70,6 +72,11 @@ class WorkerPool(ABC):
     def now(self) -> float:
         """Seconds, on a clock that never goes back."""
 
+    @property
+    @abstractmethod
+    def attentive(self) -> bool:
+        """Whether somebody should `look` at a task; asked without the lock, after adding it."""
+
     @abstractmethod
     def look(self, due: float, now: float) -> None:
         """A task that is due at `due` was added at `now`. Called under `lock`."""
@@ -83,15 +90,38 @@ class WorkerPool(ABC):
         """Run nothing more, or with `drain` what waits; wait for what runs."""
 
 
+class _Bed:
+    """Where one worker sleeps; whoever takes it from those that are idle wakes him."""
+
+    __slots__ = ("_closed",)
+
+    def __init__(self) -> None:
+        self._closed = threading.Lock()
+        self._closed.acquire()
+
+    def sleep(self, seconds: float | None) -> None:
+        """Until `wake`, or so long."""
+        self._closed.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX))
+
+    def wake(self) -> None:
+        """Once for each time that it was taken from the idle ones."""
+        self._closed.release()
+
+    def rest(self) -> None:
+        """Forget a call that came when the time was up."""
+        self._closed.acquire(blocking=False)
+
+
 class ThreadWorkers(WorkerPool):
     """Threads, started one by one as there is work for them; all are daemons."""
 
     def __init__(self, max_workers: int) -> None:
         super().__init__(max_workers)
-        self._work = threading.Condition(self.lock)
         self._threads: set[threading.Thread] = set()
-        self._idle = 0
-        self._alarm: float | None = None  # when the one that sleeps by the clock wakes
+        self._gone = threading.Condition(self.lock)  # a thread, for who waits for all of them
+        self._idle: list[_Bed] = []
+        self._sentry: _Bed | None = None  # of the one that sleeps by the clock
+        self._alarm = 0.0  # when it wakes
         self._loops: LoopThread | None = None
 
     def renewed(self) -> "ThreadWorkers":
@@ -100,22 +130,32 @@ class ThreadWorkers(WorkerPool):
     def now(self) -> float:
         return time.monotonic()
 
+    @property
+    def attentive(self) -> bool:
+        return bool(self._idle) or len(self._threads) < self.max_workers
+
     def look(self, due: float, now: float) -> None:
-        if self._alarm is not None and now < due < self._alarm:
-            self._work.notify_all()  # the sleeper has to sleep less, and is among them
-        else:
+        sentry = self._sentry
+        if sentry is None or due <= now:
             self._call_one()
+        elif due < self._alarm and sentry in self._idle:  # else it is awake, and will look
+            self._idle.remove(sentry)
+            sentry.wake()  # it has to sleep less
 
     def _call_one(self) -> None:
         """Under the lock: there is something to take, or to sleep for.
 
-        Who is called still counts as idle until he has the lock, so a call may reach nobody
-        else. It is not lost: whoever takes a task calls the next one if more is left.
+        Who is called may find that another was faster; whoever takes a task calls the next
+        one if more is left.
         """
         if self._idle:
-            self._work.notify()
+            self._idle.pop().wake()
         elif len(self._threads) < self.max_workers and not self.closed:
             self._hire()
+
+    def _call_all(self) -> None:
+        while self._idle:
+            self._idle.pop().wake()
 
     def _hire(self) -> None:
         thread = threading.Thread(target=self._serve, name="rxotlp-task", daemon=True)
@@ -125,25 +165,29 @@ class ThreadWorkers(WorkerPool):
     def resize(self, max_workers: int) -> None:
         with self.lock:
             self.max_workers = max_workers
-            self._work.notify_all()  # those that are too many go
+            self._call_all()  # those that are too many go
             if not self.closed and self._next_due() is not None:
                 for _ in range(max_workers - len(self._threads)):
                     self._hire()
 
     def _serve(self) -> None:
-        done = self._done
+        done, bed = self._done, _Bed()
         ran = 0
         while True:
             with self.lock:
                 self.running -= ran
-                task = self._next()
+                task = self._next(bed)
                 if task is None:
                     self._threads.discard(threading.current_thread())
-                    self._work.notify_all()
+                    self._call_all()  # there may be too many of the others, or an end
+                    self._gone.notify_all()
                     return
                 self.running += 1
-                if self._next_due() is not None:
-                    self._call_one()  # somebody must look after what is left
+                # Somebody must look after what is left.
+                if (self._idle or len(self._threads) < self.max_workers) and (
+                    self._next_due() is not None
+                ):
+                    self._call_one()
             ran = 1
             try:
                 result = task.context.run(task.task)
@@ -156,31 +200,45 @@ class ThreadWorkers(WorkerPool):
                 del result
             del task  # or it would be held until the next one comes
 
-    def _next(self) -> ScheduledTask | None:
+    def _next(self, bed: _Bed) -> ScheduledTask | None:
+        idle = self._idle
         while True:
             if len(self._threads) > self.max_workers:
-                return None  # and whoever goes wakes the others
+                return None
             now = time.monotonic()
             task = None if self.closed else self._take(now)
             if task is not None:
                 return task
             if self.closed:
                 return None
-            due = self._next_due()
+            idle.append(bed)
+            due = self._next_due()  # after that: who adds a task now finds somebody idle
+            now = time.monotonic()
+            if due is not None and due <= now:
+                idle.remove(bed)
+                continue
             if due is None and self.draining:
+                idle.remove(bed)
                 return None
-            self._idle += 1
-            try:
-                if due is None or (self._alarm is not None and self._alarm <= due):
-                    self._work.wait()
-                else:
-                    self._alarm = due
-                    try:
-                        self._work.wait(max(0.0, due - now))
-                    finally:
-                        self._alarm = None
-            finally:
-                self._idle -= 1
+            self._sleep(bed, due, now)
+
+    def _sleep(self, bed: _Bed, due: float | None, now: float) -> None:
+        """Under the lock, which is released meanwhile; idle until this returns."""
+        seconds = None
+        if due is not None and (self._sentry is None or due < self._alarm):
+            self._sentry, self._alarm = bed, due
+            seconds = due - now
+        self.lock.release()
+        try:
+            bed.sleep(seconds)
+        finally:
+            self.lock.acquire()
+            if self._sentry is bed:
+                self._sentry = None
+            if bed in self._idle:  # nobody called
+                self._idle.remove(bed)
+            else:
+                bed.rest()
 
     def _await(self, task: ScheduledTask, coroutine: Any) -> Any:
         with self.lock:
@@ -197,11 +255,11 @@ class ThreadWorkers(WorkerPool):
         with self.lock:
             self.draining = True
             self.closed = self.closed or not drain
-            self._work.notify_all()
+            self._call_all()
             me = {threading.current_thread()}  # a task may close, and not wait for itself
-            self._work.wait_for(lambda: self._threads <= me, timeout)
+            self._gone.wait_for(lambda: self._threads <= me, timeout)
             self.closed = True
-            self._work.notify_all()
+            self._call_all()
             loops, self._loops = self._loops, None
         if loops is not None:
             loops.close(timeout)
@@ -222,6 +280,10 @@ class TurnWorkers(WorkerPool):
 
     def now(self) -> float:
         return self._scheduler.now.timestamp()
+
+    @property
+    def attentive(self) -> bool:
+        return not self._posted
 
     def look(self, due: float, now: float) -> None:
         if not self._posted:

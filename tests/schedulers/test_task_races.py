@@ -1,6 +1,9 @@
 """What threads and bad moments may do to a `TaskScheduler`: nothing is lost, no worker dies."""
 
 import asyncio
+import contextlib
+import random
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +12,13 @@ import pytest
 from reactivex import abc
 
 from rxotlp.errors import PipelineError
-from rxotlp.schedulers import SchedulerConfig, TaskCancelled, TaskScheduler, VirtualScheduler
+from rxotlp.schedulers import (
+    ScheduledTask,
+    SchedulerConfig,
+    TaskCancelled,
+    TaskScheduler,
+    VirtualScheduler,
+)
 
 PATIENCE = 30.0
 
@@ -130,6 +139,60 @@ def test_tasks_that_ask_for_tasks_leave_the_schedulers_others_their_turn(
     clock.advance_by(0)
     assert stop
     assert tasks.statistics().queued == 0
+
+
+def test_no_task_is_handed_over_to_workers_that_sleep() -> None:
+    """Who asks takes no lock while all are busy: the one that lies down meanwhile must see it."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    late: list[object] = []
+    try:
+        for workers in (1, 2, 3) * 4:
+            with TaskScheduler(max_workers=workers) as tasks:
+
+                def ask(seed: int, tasks: TaskScheduler = tasks) -> None:
+                    chance = random.Random(seed)
+                    for _ in range(20):
+                        delays = [
+                            chance.choice((0, 0, 5e-4, 2e-3)) for _ in range(chance.randint(1, 6))
+                        ]
+                        asked = [tasks.schedule_task(int, delay=delay) for delay in delays]
+                        try:
+                            for task in asked:
+                                task.result(PATIENCE)
+                        except TimeoutError as error:
+                            late.append(error)
+
+                threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert late == []
+
+
+@pytest.mark.parametrize("pending", ["run", "cancel", "return"])
+def test_who_asks_while_it_is_shut_down_is_told_or_served(pending: Any) -> None:
+    """A task that is handed over just then must be run, cancelled, returned or refused."""
+    for _ in range(30):
+        tasks = TaskScheduler(max_workers=2)
+        asked: list[ScheduledTask] = []
+
+        def ask(tasks: TaskScheduler = tasks, asked: list[ScheduledTask] = asked) -> None:
+            with contextlib.suppress(PipelineError):
+                while True:
+                    asked.append(tasks.schedule_task(int))
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        returned = set(map(id, tasks.shutdown(pending, timeout=PATIENCE)))
+        for thread in threads:
+            thread.join()
+        assert all(task.done or id(task) in returned for task in asked)
+        assert tasks.statistics().queued == 0
 
 
 # -- strands -------------------------------------------------------------------------------------
