@@ -28,6 +28,7 @@ FIRST = 32  # requests of the short run
 SHORTEST, LONGEST = 0.05, 2.0  # seconds of a run that `time` may make of it
 LITTLE_MEMORY = 256 << 20  # bytes; the credit of a source, the workload, and Python
 TIMEOUT = 60.0  # seconds
+KEPT_UP = 0.9  # of the rate that was offered; the end of a run takes time of its own
 
 
 def compare(
@@ -93,7 +94,7 @@ def compare(
         except KeyboardInterrupt:
             found.interrupted = True
             notes.append(f"interrupted in round {found.rounds + 1} of {runs}")
-    _remark(found)
+    _remark(found, work)
     return found
 
 
@@ -197,7 +198,7 @@ class _Rounds:
         return max(1, int(seconds * len(first) / each))
 
 
-def _remark(found: Comparison) -> None:
+def _remark(found: Comparison, work: Workload) -> None:
     """Notes on what was found: what it cannot show, and what makes it unfair."""
     if not ISOLATED:
         found.notes.append(
@@ -211,6 +212,10 @@ def _remark(found: Comparison) -> None:
         if others:
             lost = ", ".join(f"{count / run.items:.0%} {kind}" for kind, count in others.items())
             found.notes.append(f"{name}: {lost} of its items")
+        if work.rate is not None and run.items_per_second < KEPT_UP * work.rate:
+            found.notes.append(
+                f"{name} was behind: it took {run.items_per_second:.4g} of {work.rate:g} items/s"
+            )
         found.notes += [f"{name} warned: {text}" for text in run.logged]
     shares = {name: run.outcomes["delivered"] / run.items for name, run in ran.items()}
     if shares and max(shares.values()) - min(shares.values()) > 0.01:

@@ -8,13 +8,10 @@ no figure has a first call in it.
 
 import asyncio
 import gc
-import logging
 import statistics
 import threading
-from collections import Counter
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from reactivex import Observable
@@ -22,6 +19,7 @@ from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Outcome
+from rxotlp.bench import probes
 from rxotlp.bench.feed import Feed, Mark
 from rxotlp.bench.grid import Variant
 from rxotlp.bench.results import OUTCOMES, Run
@@ -38,7 +36,6 @@ WARM_UP = 64  # requests at most
 SILENT = 2.0  # seconds that a stream which has nothing left to do gets to end by itself
 DRAIN = 10.0  # seconds for what is in flight when it does not
 SINK = "bench sink"  # in the books
-KEPT_LINES = 3  # of what a run logs
 
 
 class Failed(Exception):
@@ -58,16 +55,21 @@ def trial(variant: Variant, work: Workload, requests: int, *, timeout: float) ->
         Failed: there is nothing to report.
     """
     gc.freeze()  # what was there before is nobody's garbage
-    before = _resident()
-    with _heard() as logged:
-        _run(variant, work, max(1, min(WARM_UP, requests // 4)), timeout)
-        gc.collect()
-        logged.clear()
-        _forget_peak()
-        feed, pipeline, end, exports = _run(variant, work, requests, timeout)
-    peak = _peak()
-    gc.unfreeze()
-    _check(feed, pipeline)
+    before = probes.resident()
+    with probes.heard() as logged:
+        try:
+            _run(variant, work, max(1, min(WARM_UP, requests // 4)), timeout)
+            gc.collect()
+            logged.clear()
+            probes.forget_peak()
+            feed, pipeline, end, exports = _run(variant, work, requests, timeout)
+            peak = probes.peak()
+            _check(feed, pipeline)
+        except Failed as error:
+            said = "; ".join(logged)
+            raise Failed(f"{error}; it warned: {said}" if said else str(error)) from None
+        finally:
+            gc.unfreeze()
     assert feed.began is not None
     assert end is not None
     report = pipeline.report
@@ -90,10 +92,7 @@ def trial(variant: Variant, work: Workload, requests: int, *, timeout: float) ->
         closed={one.name: dict(one.closed) for one in accounts if one.closed},
         outcomes=outcomes,
         books=[str(one) for one in accounts],
-        logged=[
-            f"{text} ({count} times)" if count > 1 else text
-            for text, count in logged.most_common(KEPT_LINES)
-        ],
+        logged=[f"{text} ({count} times)" if count > 1 else text for text, count in logged.items()],
     )
 
 
@@ -194,7 +193,7 @@ def _in_thread(pipeline: Pipeline, feed: Feed, news: _News, timeout: float) -> i
     if finished:
         news.over.wait(SILENT)
     late = None if finished else len(feed.ways)
-    pipeline.stop(drain_timeout=_patience(pipeline, finished))
+    pipeline.stop(drain_timeout=_patience(pipeline, news))
     if pipeline._given is not None:
         pipeline._given.close()
     return late
@@ -219,15 +218,16 @@ async def _in_loop(pipeline: Pipeline, feed: Feed, news: _News, timeout: float) 
     if finished:
         await wait(news.over, SILENT)
     late = None if finished else len(feed.ways)
-    await pipeline.astop(drain_timeout=_patience(pipeline, finished))
+    await pipeline.astop(drain_timeout=_patience(pipeline, news))
     if isinstance(pipeline._given, AsyncScheduler):
         await pipeline._given.aclose()
     return late
 
 
-def _patience(pipeline: Pipeline, finished: bool) -> float:
+def _patience(pipeline: Pipeline, news: _News) -> float:
     """Seconds to drain: a queue that has answered may still have something to deliver."""
-    return DRAIN if finished and pipeline.books.held else 0.0
+    working = news.over.is_set() or (news.settled.is_set() and pipeline.books.held)
+    return DRAIN if working else 0.0
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -264,54 +264,3 @@ def _gone(account: Account) -> int:
 
 def _unused_sink(account: Account) -> bool:
     return account.name == SINK and not account.received
-
-
-# -- memory -------------------------------------------------------------------------------
-
-
-def _resident() -> int | None:
-    return _status("VmRSS:")
-
-
-def _peak() -> int | None:
-    return _status("VmHWM:")
-
-
-def _forget_peak() -> None:
-    """Have the kernel count the highest resident size from now on, where it can."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): reset the high water mark
-
-
-def _status(field: str) -> int | None:
-    """Bytes that the kernel says; None where it is not Linux's."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-# -- what it logs -------------------------------------------------------------------------
-
-
-@contextmanager
-def _heard() -> Any:
-    """What rxotlp warns of meanwhile, counted, in place of a terminal full of it."""
-    logged: Counter[str] = Counter()
-
-    class Count(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            logged[record.getMessage()] += 1
-
-    logger = logging.getLogger("rxotlp")
-    handler = Count(logging.WARNING)
-    before = logger.propagate, logger.handlers
-    logger.propagate, logger.handlers = False, [handler]
-    try:
-        yield logged
-    finally:
-        logger.propagate, logger.handlers = before

@@ -20,6 +20,7 @@ from rxotlp import (
     SyncScheduler,
     VirtualScheduler,
     exporters,
+    failed,
     rejected,
 )
 from rxotlp import operators as ops
@@ -234,6 +235,15 @@ def test_latency_at_a_rate_counts_from_when_a_request_was_due() -> None:
     quick_run, slow_run = (one.runs[0] for one in found.variants.values())
     assert quick_run.items_per_second <= 110_000
     assert slow_run.latency["max"] > 0.15  # 20 requests of 10 ms, due within 19
+    assert "slow was behind: it took " in str(found)
+
+
+def test_a_failure_tells_what_was_warned_of() -> None:
+    """A destination that is down is tried again and again; the reason is in the log alone."""
+    down = ops.export(exporters.Memory(outcome=failed("nobody is there")))
+    found = quick({"down": down}, timeout=0.3)
+    problem = found.variants["down"].problem or ""
+    assert "nobody is there" in problem or "failed=" in problem
 
 
 def test_memory_is_that_of_the_run() -> None:
