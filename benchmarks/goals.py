@@ -5,6 +5,8 @@ measured is "not shown", never "met".
 """
 
 from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
 
 from benchmarks.end_to_end import p2, p3, p4
 from benchmarks.graph import p7
@@ -81,6 +83,11 @@ def _p8(smoke: bool) -> Iterator[Measure]:
         )
 
 
+def _of(module: str, name: str, smoke: bool) -> Iterator[Measure]:
+    """A benchmark that is imported when it is run."""
+    yield from getattr(import_module(module), name)(smoke)
+
+
 GOALS = (
     Section(
         "P1",
@@ -112,6 +119,13 @@ GOALS = (
         "at least 5x less, equal messages",
     ),
     Section(
+        "P6",
+        "twice what it can take, for 60 s",
+        partial(_of, "benchmarks.overload", "p6"),
+        "itself at the knee",
+        "at least 95 % goodput, no acknowledged id lost, at most 150 MiB above idle",
+    ),
+    Section(
         "P7",
         "graph overhead: 5 stages, receipts and books on",
         _p7,
@@ -124,6 +138,13 @@ GOALS = (
         _p8,
         "decode, filter, encode with messages",
         "at least 3x less",
+    ),
+    Section(
+        "P9",
+        "a second worker process on two cores",
+        partial(_of, "benchmarks.workers", "p9"),
+        "one worker",
+        "at least 1.8x",
     ),
     Section(
         "P10",

@@ -14,7 +14,7 @@ tried once each.
     python -m benchmarks.knee
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -40,8 +40,8 @@ def knee(smoke: bool) -> Iterator[Measure]:
     """Everybody's knee over OTLP/HTTP."""
     way = Way("http")
     seconds = 0.3 if smoke else 3.0
-    goodput: dict[str, list[Point]] = {}
-    latency: dict[str, list[Point]] = {}
+    goodput: dict[str, Sequence[Point]] = {}
+    latency: dict[str, Sequence[Point]] = {}
     with ExitStack() as stack:
         load, sink = (stack.enter_context(child(f"benchmarks.{name}")) for name in ("load", "sink"))
         bench = Bench(way, load, sink, requests=64 if smoke else 2500, items=32 if smoke else None)

@@ -10,11 +10,14 @@ from typing import Any
 
 from benchmarks.costs import costs
 from benchmarks.json import json_ratios
+from benchmarks.knee import knee
 from benchmarks.measures import Measure, Section, from_row, named
 from benchmarks.memory import memory
 from benchmarks.operators import hand_over, sampling
+from benchmarks.peers import peers
 from benchmarks.processors import processors
 from benchmarks.sdk import on_end
+from benchmarks.sdk_export import sdk_export
 from benchmarks.workloads import described
 
 __all__ = ["MORE"]
@@ -107,6 +110,19 @@ def _memory(smoke: bool) -> Iterator[Measure]:
 
 
 MORE = (
+    Section("knee", "gateways in an open loop at rising rates", knee, "everybody of P2"),
+    Section(
+        "peers",
+        "batches of 8192, and five stages, in one process",
+        peers,
+        "reactivex, streamz, bytewax and asyncio by hand",
+    ),
+    Section(
+        "sdk-export",
+        "a program's span, from its start to the collector's answer",
+        sdk_export,
+        "opentelemetry-sdk's batch processor and OTLP exporters",
+    ),
     Section("JSON", "OTLP/JSON both ways", _json, "json_format with ids put right", "5x or more"),
     Section(
         "processors",
