@@ -10,10 +10,12 @@ from rxotlp.operators.chain import OnError, check_on_error, one_stage
 
 __all__ = ["filter_records", "map_records"]
 
+_Filter = Callable[[TelemetryData], TelemetryData | None]
+
 
 @described
 def filter_records(
-    predicate: Callable[[Any], object],
+    predicate: Callable[[Any], object] | Any,
     *,
     signal: Signal | None = None,
     on_error: OnError = "reject",
@@ -39,22 +41,62 @@ def filter_records(
 
     Args:
         predicate: gets a record view (see `TelemetryData.records`). Fields are decoded when
-            touched, and the records that stay keep their bytes.
+            touched, and the records that stay keep their bytes. Or an expression of
+            `pyarrow.compute` over columns, as `TelemetryData.to_arrow` names them:
+            `pc.field("attributes.http.response.status_code") >= 500`. What is null there is
+            false, and so is an attribute of a type that the expression cannot take. It needs
+            the extra `rxotlp[arrow]`; `benchmarks.columns` says what it is quicker for.
         signal: look at this signal only; elements of others pass as they are.
         on_error: as in `chain`; a raise concerns the whole element.
         name: the stage's name in the books; "filter_records" by default.
 
+    Raises:
+        TypeError, ValueError: an argument is none of these; an expression names a column that
+            these records do not have, or gives no truth value.
+        ImportError: an expression without the extra.
+
     An element of which nothing is left is filtered. Holds nothing.
     """
-    _check("filter_records", predicate, signal)
+    if _is_expression(predicate):
+        _check_signal("filter_records", signal)
+        keep = _by_columns(predicate, signal)
+    else:
+        _check("filter_records", predicate, signal)
+        keep = _by_views(predicate, signal)
     check_on_error("filter_records", on_error)
+    return one_stage((keep,), on_error=on_error, name=name, kind="filter_records")
 
+
+def _is_expression(predicate: object) -> bool:
+    """Without pyarrow nobody has one, so it need not be there to ask."""
+    kind = type(predicate)
+    return kind.__name__ == "Expression" and kind.__module__.partition(".")[0] == "pyarrow"
+
+
+def _by_views(predicate: Callable[[Any], object], signal: Signal | None) -> _Filter:
     def keep(data: TelemetryData) -> TelemetryData | None:
         if signal is not None and data.signal is not signal:
             return data
         return data.filter_records(predicate)
 
-    return one_stage((keep,), on_error=on_error, name=name, kind="filter_records")
+    return keep
+
+
+def _by_columns(predicate: Any, signal: Signal | None) -> _Filter:
+    from rxotlp.columns_expression import Expression  # only here, as it needs the extra
+
+    expression = Expression("filter_records", predicate, signal)
+
+    def keep(data: TelemetryData) -> TelemetryData | None:
+        if signal is not None and data.signal is not signal:
+            return data
+        whole = data.to_bytes()
+        kept = expression.select(data.signal, whole)
+        if kept is None:
+            return None
+        return data if kept[0] is whole else data.derive(kept[0])
+
+    return keep
 
 
 @described
@@ -108,5 +150,9 @@ def _check(call: str, function: object, signal: object) -> None:
         raise TypeError(
             f"{call}({function!r}): expected a function of a record, got {type(function).__name__}"
         )
+    _check_signal(call, signal)
+
+
+def _check_signal(call: str, signal: object) -> None:
     if signal is not None and not isinstance(signal, Signal):
         raise TypeError(f"{call}(signal={signal!r}): expected a Signal or None")

@@ -35,7 +35,7 @@ from rxotlp.wire.rows import Rows, Source
 from rxotlp.wire.shapes import LAYOUTS, read
 from rxotlp.wire.signals import Signal
 
-__all__ = ["check", "fields", "read_columns", "to_batch", "types"]
+__all__ = ["Reading", "check", "check_any", "fields", "named", "read_columns", "to_batch", "types"]
 
 _STATUS = ("status.code", "status.message")
 _SCOPE = ("scope.name", "scope.version")
@@ -70,6 +70,41 @@ def check(call: str, signal: Signal, names: Iterable[str]) -> None:
             )
 
 
+def check_any(call: str, signal: Signal | None, names: Sequence[str]) -> None:
+    """The same before a signal is known: refuse what is no column of any.
+
+    Raises:
+        ValueError, TypeError: with `call` in front.
+    """
+    if signal is not None:
+        named(call, signal, names)
+        return
+    for name in () if isinstance(names, str) else names:
+        if any(isinstance(name, str) and _known(one, name) for one in Signal):
+            continue
+        every = dict.fromkeys(chain(*(fields(one) for one in Signal), *map(_above, Signal)))
+        raise ValueError(
+            f"{call}: no records have a column {name!r}; expected attributes.KEY, "
+            f"resource.KEY or one of {', '.join(every)}"
+        )
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"{call}(columns={names!r}): expected a sequence of names of columns")
+
+
+def named(call: str, signal: Signal, names: Sequence[str] | None) -> Sequence[str]:
+    """What a caller wants to see, checked; all `fields` when it does not say.
+
+    Raises:
+        ValueError, TypeError: as `check`.
+    """
+    if names is None:
+        return fields(signal)
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"{call}(columns={names!r}): expected a sequence of names of columns")
+    check(f"{call}(columns)", signal, names)
+    return names
+
+
 @cache
 def types(signal: Signal) -> dict[str, Any]:
     """The types of the columns without a key; a log record's `body` has none of its own."""
@@ -95,26 +130,33 @@ def _known(signal: Signal, name: str) -> bool:
     return bool(dot and key and head in _VALUES) or name in (*fields(signal), *_above(signal))
 
 
-def to_batch(signal: Signal, payload: bytes, names: Sequence[str]) -> Any:
+def to_batch(signal: Signal, payload: bytes, names: Sequence[str] | None) -> Any:
     """A `pyarrow.RecordBatch` with a row for each record, in order, and these columns.
+
+    Args:
+        names: of the columns; None for all `fields`.
 
     Raises:
         DecodeError: the request, or something that a column needs, cannot be read.
         ValueError, TypeError: it has no such column.
     """
-    check("to_arrow(columns)", signal, names)
+    names = named("to_arrow", signal, names)
     source = Source(signal, payload, read(LAYOUTS[signal].shape, signal, payload))
     return read_columns(list(source.walk()), signal, names)
 
 
 def read_columns(lists: Sequence[Rows], signal: Signal, names: Sequence[str]) -> Any:
     """The same of lists of records that were found already; names are known to be good."""
-    reading = _Reading(lists, signal, names)
-    return pa.record_batch([reading.column(name) for name in names], names=list(names))
+    return Reading(lists, signal, names).batch(names)
 
 
-class _Reading:
-    """All records of a request, and what was read of them."""
+class Reading:
+    """All records of a request, and what was read of them.
+
+    Attributes:
+        absent: by the key of an attribute that was read, which records do not have it; None
+            when all do.
+    """
 
     def __init__(self, lists: Sequence[Rows], signal: Signal, names: Sequence[str]) -> None:
         self._lists = lists
@@ -122,6 +164,11 @@ class _Reading:
         self._rows = sum(len(rows.raw) for rows in lists)
         self._pairs: tuple[Any, Any, Any] | None = None
         self._fields = self._project(names)
+        self.absent: dict[str, Any] = {}
+
+    def batch(self, names: Sequence[str]) -> Any:
+        """Some of the columns that it was made for."""
+        return pa.record_batch([self.column(name) for name in names], names=list(names))
 
     def column(self, name: str) -> Any:
         """One column."""
@@ -205,6 +252,7 @@ class _Reading:
             last_first = places[::-1]  # of two with one key, the last counts
             where = pc.index_in(self._numbers, value_set=owners.take(last_first))
             places = last_first.take(where)
+        self.absent[key] = places.is_null() if places.null_count else None
         try:
             decoded = _handler(AnyValue, _KINDS).array_to_record_batch(found.take(places))
         except ValueError as error:

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
-from rxotlp.columns import check as check_columns
-from rxotlp.columns import read_columns, types
+from rxotlp.columns import check, check_any, read_columns, types
 from rxotlp.columns_extra import acero, pa
 from rxotlp.wire.records import select_lists
 from rxotlp.wire.rows import Rows
@@ -45,7 +44,7 @@ class Expression:
         for one in Signal if signal is None else [signal]:
             for name, type_ in types(one).items():
                 self._fixed.setdefault(name, type_)
-        self._signals = list(Signal) if signal is None else [signal]
+        self._signal = signal
         self._taken = self._bind()
         if not self._taken:
             raise ValueError(f"{call}({expression}): expected an expression about some column")
@@ -58,7 +57,7 @@ class Expression:
             DecodeError: the request, or what the expression is about, cannot be read.
             ValueError: this signal's records have no such columns.
         """
-        check_columns(self._call, signal, self.columns)
+        check(self._call, signal, self.columns)
         return select_lists(signal, payload, lambda lists: self._choose(signal, list(lists)))
 
     def mask(self, signal: Signal, lists: list[Rows]) -> bytes:
@@ -96,7 +95,7 @@ class Expression:
             if missing in names:
                 raise ValueError(f"{self._call}({self._expression}): cannot find {missing!r}")
             names.append(missing)
-            self._check(missing)
+            check_any(self._call, self._signal, [missing])
 
     def _try(self, names: list[str]) -> dict[str, Any] | str:
         """Types with which it can be evaluated, or a column that is missing."""
@@ -121,15 +120,6 @@ class Expression:
                 return typed
             problem = problem or TypeError(f"gives {found.type}, expected a truth value")
         raise ValueError(f"{self._call}({self._expression}): {problem}") from None
-
-    def _check(self, name: str) -> None:
-        """Refuse a column that none of the signals has."""
-        for signal in self._signals[:-1]:
-            try:
-                return check_columns(self._call, signal, [name])
-            except ValueError:
-                continue
-        return check_columns(self._call, self._signals[-1], [name])
 
 
 def _alike(count: int) -> Iterator[tuple[Any, ...]]:
