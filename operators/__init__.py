@@ -14,6 +14,7 @@ from rxotlp.operators.discarding import discarding
 from rxotlp.operators.execute import execute
 from rxotlp.operators.export import Delivery, export
 from rxotlp.operators.log import log
+from rxotlp.operators.map_columns import map_columns
 from rxotlp.operators.measure import Measured, Meter, measure
 from rxotlp.operators.parallel import parallel
 from rxotlp.operators.queue import queue
@@ -56,6 +57,7 @@ __all__ = [
     "filter_records",
     "first_match",
     "log",
+    "map_columns",
     "map_records",
     "measure",
     "parallel",

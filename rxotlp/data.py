@@ -211,6 +211,32 @@ class TelemetryData:
         """
         return records.views(self._signal, self.to_bytes())
 
+    def to_arrow(self, columns: Sequence[str] | None = None) -> Any:
+        """The records as a `pyarrow.RecordBatch`, a row each, in order.
+
+        Needs the extra: `pip install 'rxotlp[arrow]'`.
+
+        Args:
+            columns: their names: OTLP's for a field of the record, such as `name` or
+                `time_unix_nano`; `status.code`, `status.message` (spans), `body` (log
+                records), `scope.name`, `scope.version`, and of data points `metric.name`,
+                `metric.unit`, `metric.description`; `attributes.KEY` and `resource.KEY` for
+                attributes. None for all fields of the records.
+
+        A field that may be absent, and an attribute, is null where it is. A column of
+        attributes or bodies has the type of its values: bool, int64, double (whole numbers
+        among them too), string or binary; where they are mixed, and for lists and mappings,
+        it is string: texts as they are, all else as JSON. Only these columns are decoded.
+
+        Raises:
+            ImportError: the extra is missing.
+            ValueError, TypeError: there is no such column.
+            DecodeError: what they need cannot be read.
+        """
+        from rxotlp.columns import to_batch
+
+        return to_batch(self._signal, self.to_bytes(), columns)
+
     @property
     def record(self) -> RecordView:
         """A view of its only record, as behind `ops.records()`.
