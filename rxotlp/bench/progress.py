@@ -30,16 +30,21 @@ class Progress:
 
 
 class Bar:
-    """Counts runs and tells somebody."""
+    """Counts runs and tells somebody.
+
+    Attributes:
+        total, done: runs.
+        until: when all should be over, by the monotonic clock; None when nobody knows.
+    """
 
     def __init__(self, tell: Callable[[Progress], object]) -> None:
         self._tell = tell
         self._took: dict[str, list[float]] = {}
         self._variant = ""
         self._began = 0.0
-        self._skipped = 0
         self.total = 0
         self.done = 0
+        self.until: float | None = None
 
     def begin(self, variant: str) -> None:
         """A run has begun."""
@@ -56,7 +61,6 @@ class Bar:
     def skip(self) -> None:
         """One that gave nothing, or will not run."""
         self.done += 1
-        self._skipped += 1
         self.refresh()
 
     def refresh(self) -> None:
@@ -65,11 +69,14 @@ class Bar:
 
     def _left(self) -> float | None:
         # The first run of a variant is a short one.
-        took = [seconds for each in self._took.values() for seconds in each[1:] or each]
+        took = [seconds for each in self._took.values() for seconds in each[1:]]
+        now = time.monotonic()
+        if self.done == self.total:
+            return 0.0
         if not took:
-            return None
-        spent = time.monotonic() - self._began
-        return max(0.0, (self.total - self.done) * sum(took) / len(took) - spent)
+            return None if self.until is None else max(0.0, self.until - now)
+        rest = (self.total - self.done) * sum(took) / len(took) - (now - self._began)
+        return max(0.0, rest)
 
 
 @contextmanager
@@ -98,7 +105,7 @@ def bar(wanted: bool | Callable[[Progress], object] | None) -> Iterator[Bar]:
         *columns, console=console.Console(stderr=True), transient=True, auto_refresh=False
     )
     with drawn:
-        task = drawn.add_task("", left="")
+        task = drawn.add_task("", total=None, left="")
 
         def tell(now: Progress) -> None:
             drawn.update(

@@ -142,7 +142,9 @@ class _Rounds:
         began = clock.monotonic()
         self.draw.total = len(self.variants) * (self.runs + 1)
         count = FIRST
-        if self.work.items is not None:
+        if self.work.items is None:
+            self.draw.until = began + self.time
+        else:
             count = min(count, self.work.requests_for(self.work.items))
         first = {name: self._one(name, count, -1) for name in self.variants}
         requests = self._size({n: one for n, one in first.items() if one}, began)

@@ -2,7 +2,9 @@
 
 import gc
 import os
+import re
 import signal
+import sys
 import threading
 import time
 from typing import Any
@@ -315,3 +317,19 @@ def test_it_says_what_it_does_not_measure() -> None:
     """Every time."""
     found = quick({"a": ops.batch()}, runs=1)
     assert all(line in str(found) for line in NOT_MEASURED)
+
+
+@pytest.mark.parametrize("with_rich", [True, False])
+def test_a_bar_is_drawn_on_stderr(
+    with_rich: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the runs, the variant and the time that is left; rich makes it pretty."""
+    if not with_rich:
+        monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    work = workload([data.detached() for data in SMALL.elements])
+    quick({"[a]": ops.batch()}, work=work, runs=1, time=2, progress=True)
+    drawn = capsys.readouterr().err
+    for part in ("0/2", "2/2", "[a]", "0:02 left"):
+        assert part in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
