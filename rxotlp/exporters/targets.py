@@ -6,12 +6,19 @@ credential, which is for the destination it was set up for and for no other.
 """
 
 import os
-import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rxotlp._core import environment
+from rxotlp.certificates import Reloaded, no_password
+from rxotlp.exporters.credentials import (
+    GivenHeaders,
+    HeaderFunction,
+    basic,
+    check_headers,
+    secrets_of,
+)
 from rxotlp.wire.signals import Signal
 
 __all__ = ["Arguments", "Endpoint", "Target"]
@@ -20,7 +27,7 @@ DEFAULT_TIMEOUT = 10.0  # seconds; OTLP exporter specification, "Timeout"
 
 Endpoint = str | Mapping[Signal, str] | None
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, "Tokens"
+AUTHORIZATION = "Authorization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,8 @@ class Target:
 
     Attributes:
         url: complete when `complete`, else a base that paths are added to.
+        headers: sent with each request, and under those of `function`.
+        function: gives headers anew for each attempt; None when they never change.
         compression: "none" or an encoding's name.
         timeout: seconds for one attempt.
         insecure: for gRPC endpoints without a scheme; None when nobody said.
@@ -44,27 +53,34 @@ class Target:
     certificate: str | None
     client_certificate: str | None
     client_key: str | None
+    function: HeaderFunction | None = field(default=None, repr=False)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text may show: header values, and the credential behind a scheme."""
-        values = [value.strip() for value in self.headers.values()]
-        return tuple(values + [value.split(" ", 1)[1] for value in values if " " in value])
+        """What no text may show of `headers`."""
+        return secrets_of(self.headers)
 
-    def ssl_context(self) -> ssl.SSLContext:
-        """TLS as the certificates say.
+    @property
+    def files(self) -> tuple[str | None, ...]:
+        """The certificate files, which may change."""
+        return (self.certificate, self.client_certificate, self.client_key)
+
+    def tls(self, what: str) -> Reloaded[ssl.SSLContext]:
+        """TLS as the certificates say now, and when they have changed.
 
         Raises:
             OSError: a file that cannot be read or holds no certificate, named.
         """
-        try:
-            context = ssl.create_default_context(cafile=self.certificate)
-            if self.client_certificate is not None:
-                context.load_cert_chain(self.client_certificate, self.client_key)
-        except OSError as error:  # ssl.SSLError is one
-            files = [self.certificate, self.client_certificate, self.client_key]
-            named = ", ".join(name for name in files if name is not None)
-            raise OSError(f"TLS: cannot use {named}: {error}") from error
+        return Reloaded(what, self.files, self._context)
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """As `tls`, once and for all."""
+        return self.tls("an exporter").get()
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.certificate)
+        if self.client_certificate is not None:
+            context.load_cert_chain(self.client_certificate, self.client_key, no_password)
         return context
 
 
@@ -74,7 +90,7 @@ class Arguments:
 
     call: str  # the exporter's name, for errors
     endpoint: Endpoint
-    headers: Mapping[str, str] | None = field(repr=False)
+    headers: GivenHeaders | None = field(repr=False)
     compression: str | None
     timeout: float | None
     protocol: str | None
@@ -84,6 +100,8 @@ class Arguments:
     client_key: str | None
     compressions: tuple[str, ...]  # what the transport knows, "none" first
     protocols: tuple[str, ...]  # the same; the first is the default
+    bearer_token: str | None = field(default=None, repr=False)
+    basic_auth: tuple[str, str] | None = field(default=None, repr=False)
 
     def check(self) -> None:
         """Raise ValueError or TypeError for what cannot be meant."""
@@ -98,11 +116,47 @@ class Arguments:
             raise ValueError(f"{call}(timeout={self.timeout}): expected seconds above 0")
         if self.client_key is not None and self.client_certificate is None:
             raise ValueError(f"{call}(client_key=…): expected a client_certificate with it")
-        for name, value in (self.headers or {}).items():
-            if not _TOKEN.fullmatch(name):
-                raise ValueError(f"{call}(headers): {name!r} is no header name")
-            if any(letter in value for letter in "\r\n\0"):
-                raise ValueError(f"{call}(headers[{name!r}]): a value may hold no line break")
+        if self.headers is not None and not callable(self.headers):
+            check_headers(call, self.headers)
+        self._check_authorization()
+
+    def _check_authorization(self) -> None:
+        call, token, pair = self.call, self.bearer_token, self.basic_auth
+        if token is not None and pair is not None:
+            raise ValueError(f"{call}(bearer_token=…, basic_auth=…): expected one of them")
+        if token is not None and not isinstance(token, str):
+            raise TypeError(f"{call}(bearer_token=…): expected a text; see headers for a function")
+        if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
+            raise ValueError(f"{call}(bearer_token=…): expected visible ASCII")
+        if pair is not None:
+            if not (
+                isinstance(pair, tuple)
+                and len(pair) == 2
+                and all(isinstance(part, str) for part in pair)
+            ):
+                raise TypeError(f"{call}(basic_auth=…): expected (user, password)")
+            if ":" in pair[0]:
+                raise ValueError(f"{call}(basic_auth=…): expected a user without a colon")
+        if isinstance(self.headers, Mapping) and (token is not None or pair is not None):
+            for name in self.headers:
+                if name.lower() == "authorization":
+                    other = "bearer_token" if pair is None else "basic_auth"
+                    raise ValueError(f"{call}(headers[{name!r}]): expected none beside {other}")
+
+    @property
+    def _authorization(self) -> str | None:
+        if self.bearer_token is not None:
+            return f"Bearer {self.bearer_token}"
+        return None if self.basic_auth is None else basic(*self.basic_auth)
+
+    def _headers(self, found: Mapping[str, str]) -> dict[str, str]:
+        """What is sent with each request; `found` is the environment's."""
+        given = found if self.headers is None else {} if callable(self.headers) else self.headers
+        headers = dict(given)
+        if self._authorization is not None:
+            headers = {k: v for k, v in headers.items() if k.lower() != "authorization"}
+            headers[AUTHORIZATION] = self._authorization
+        return headers
 
     def target(self, signal: Signal) -> Target | None:
         """Where `signal` goes; None when an endpoint mapping does not name it."""
@@ -114,7 +168,7 @@ class Arguments:
             return Target(
                 url=url,
                 complete=not isinstance(given, str),
-                headers=dict(self.headers or {}),
+                headers=self._headers({}),
                 compression=self.compression or "none",
                 timeout=self.timeout if self.timeout is not None else DEFAULT_TIMEOUT,
                 protocol=self.protocol or self.protocols[0],
@@ -122,6 +176,7 @@ class Arguments:
                 certificate=self.certificate,
                 client_certificate=self.client_certificate,
                 client_key=self.client_key,
+                function=self.headers if callable(self.headers) else None,
             )
         found = self._from_environment(signal)
         compression = self.compression or found.compression.replace("identity", "none")
@@ -133,7 +188,7 @@ class Arguments:
         return Target(
             url=found.endpoint,
             complete=True,
-            headers=dict(found.headers if self.headers is None else self.headers),
+            headers=self._headers(found.headers),
             compression=compression,
             timeout=found.timeout if self.timeout is None else self.timeout,
             protocol=found.protocol,
@@ -141,6 +196,7 @@ class Arguments:
             certificate=self.certificate or found.certificate,
             client_certificate=self.client_certificate or found.client_certificate,
             client_key=self.client_key or found.client_key,
+            function=self.headers if callable(self.headers) else None,
         )
 
     def _from_environment(self, signal: Signal) -> environment.OtlpSettings:
