@@ -75,6 +75,7 @@ def _cases() -> dict[str, Way]:
         "export": ops.export(_Nowhere()),
         "filter_records": ops.filter_records(lambda span: span.kind != 3),
         "log": ops.log("passes", logger=quiet),
+        "map_columns": ops.map_columns(lambda _: {}, columns=["kind"]),
         "map_records": ops.map_records(_leave),
         "measure": ops.measure("passes"),
         "parallel": ops.parallel(_same_later),
