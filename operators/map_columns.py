@@ -72,7 +72,7 @@ def map_columns(
     from rxotlp.columns_changes import change_columns
 
     if columns is not None:
-        check_any("map_columns", signal, columns)
+        check_any("map_columns(columns)", signal, columns)
 
     def change(data: TelemetryData) -> TelemetryData:
         if signal is not None and data.signal is not signal:

@@ -76,10 +76,12 @@ def check_any(call: str, signal: Signal | None, names: Sequence[str]) -> None:
     Raises:
         ValueError, TypeError: with `call` in front.
     """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"{call}: expected a sequence of names of columns, got {names!r}")
     if signal is not None:
-        named(call, signal, names)
+        check(call, signal, names)
         return
-    for name in () if isinstance(names, str) else names:
+    for name in names:
         if any(isinstance(name, str) and _known(one, name) for one in Signal):
             continue
         every = dict.fromkeys(chain(*(fields(one) for one in Signal), *map(_above, Signal)))
@@ -87,8 +89,6 @@ def check_any(call: str, signal: Signal | None, names: Sequence[str]) -> None:
             f"{call}: no records have a column {name!r}; expected attributes.KEY, "
             f"resource.KEY or one of {', '.join(every)}"
         )
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        raise TypeError(f"{call}(columns={names!r}): expected a sequence of names of columns")
 
 
 def named(call: str, signal: Signal, names: Sequence[str] | None) -> Sequence[str]:
@@ -99,9 +99,7 @@ def named(call: str, signal: Signal, names: Sequence[str] | None) -> Sequence[st
     """
     if names is None:
         return fields(signal)
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        raise TypeError(f"{call}(columns={names!r}): expected a sequence of names of columns")
-    check(f"{call}(columns)", signal, names)
+    check_any(f"{call}(columns)", signal, names)
     return names
 
 

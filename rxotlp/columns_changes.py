@@ -63,7 +63,7 @@ def change_columns(
         if column is not batch[name] and not column.equals(batch[name])
     ]
     _check_writable(signal, [column.name for column in work])
-    if not any([column.changed for column in work]):
+    if not any(column.changed for column in work):
         return payload
     at = 0
     for rows in lists:
@@ -166,7 +166,8 @@ def _differ(before: Any, now: Any) -> Any:
 
 def _rewritten(rows: Rows, at: int, columns: Sequence[_Column]) -> Iterator[bytes]:
     """The records of a list, of which the first has the number `at`."""
-    pairs = _pairs(rows.source.layout.record[rows.kind])
+    record: Any = rows.source.layout.record[rows.kind]
+    pairs = _pairs(record)
     for index, raw in enumerate(rows.raw):
         number = at + index
         touched = [column for column in columns if number in column.changed]
