@@ -42,7 +42,6 @@ class Lifeline:
     Args:
         stream: what to subscribe.
         assembly: where its stages and sources register.
-        restart: subscribe it anew when it has died.
 
     Attributes:
         ended: set when the stream has ended and will not be subscribed again.
@@ -51,13 +50,13 @@ class Lifeline:
         restarts: how often it was subscribed anew.
     """
 
-    def __init__(self, stream: Observable[Any], assembly: Assembly, *, restart: bool) -> None:
+    def __init__(self, stream: Observable[Any], assembly: Assembly) -> None:
         self.ended = threading.Event()
         self.error: Exception | None = None
         self.restarts = 0
         self._stream = stream
         self._assembly = assembly
-        self._restart = restart
+        self._restart = False
         self._scheduler: SerialScheduler | None = None
         self._subscription = SerialDisposable()
         self._pause = SerialDisposable()
@@ -67,9 +66,15 @@ class Lifeline:
         self._warned = False
         self._on_end: list[Callable[[], object]] = []
 
-    def begin(self, scheduler: SerialScheduler) -> threading.Event:
-        """Have the stream subscribed in the scheduler's turn; the event says when it is."""
+    def begin(self, scheduler: SerialScheduler, *, restart: bool) -> threading.Event:
+        """Have the stream subscribed in the scheduler's turn; the event says when it is.
+
+        Args:
+            scheduler: where it runs.
+            restart: subscribe it anew when it has died.
+        """
         self._scheduler = scheduler
+        self._restart = restart
         subscribed = threading.Event()
 
         def subscribe(_scheduler: abc.SchedulerBase, _state: Any) -> None:

@@ -50,13 +50,16 @@ class Pipeline:
         drain_timeout: seconds that leaving the block waits for what is in flight.
         listen: addresses for the stream's one OTLP source in place of its own, so that a
             test or a second instance runs the same stream: `{"grpc": "127.0.0.1:0"}`.
+        reuse_port: other processes run the same stream on the same ports (Linux); see
+            `rxotlp run --workers`.
         on_error: what happens when the stream has died. "stop": it has ended. "restart": it
             is subscribed anew after 1 to 30 seconds. Sources stay connected, and refuse
             meanwhile. A stream with reactivex's `share` or `publish` cannot live again.
         memory_limit: sources refuse while more memory is in use; see `MemoryLimit`.
 
     Attributes:
-        listen, memory_limit: as given; they may be changed until the pipeline starts.
+        listen, reuse_port, on_error, memory_limit: as given; they may be changed until the
+            pipeline starts.
         report: None until it has stopped.
     """
 
@@ -68,6 +71,7 @@ class Pipeline:
         strict: bool = False,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         listen: Mapping[str, str] | None = None,
+        reuse_port: bool = False,
         on_error: Literal["stop", "restart"] = "stop",
         memory_limit: MemoryLimit | None = None,
     ) -> None:
@@ -94,10 +98,12 @@ class Pipeline:
         self._scheduler: SerialScheduler | None = None
         self._drain_timeout = drain_timeout
         self._assembly = Assembly(Books(), strict=strict)
-        self._life = Lifeline(stream, self._assembly, restart=on_error == "restart")
+        self._life = Lifeline(stream, self._assembly)
         self._guard: MemoryGuard | None = None
         self._started = self._connected = self._stopping = False
         self.listen: dict[str, str] = dict(listen or {})
+        self.reuse_port = reuse_port
+        self.on_error = on_error
         self.memory_limit = memory_limit
         self.report: Report | None = None
 
@@ -332,7 +338,7 @@ class Pipeline:
             raise PipelineError("this pipeline was started before; make a new one")
         self._started = True
         self._scheduler = scheduler
-        return self._life.begin(scheduler)
+        return self._life.begin(scheduler, restart=self.on_error == "restart")
 
     def _check_wiring(self) -> None:
         if isinstance(self.error, PipelineError):  # its author's mistake, not the stream's fault
@@ -340,6 +346,9 @@ class Pipeline:
         self._assembly.running = True
         if self.listen and not self._life.ended.is_set():  # with an error of its own, perhaps
             self._assembly.redirect(self.listen)
+        for source in self._assembly.sources:
+            if hasattr(source, "reuse_port"):
+                source.reuse_port = self.reuse_port
 
     def _connect_done(self) -> None:
         self._connected = True

@@ -44,8 +44,13 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(host).is_loopback
 
 
-def bind(what: str, host: str, port: int) -> socket.socket:
+def bind(what: str, host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
     """A bound stream socket that does not listen yet.
+
+    Args:
+        what: listens, for the error.
+        host, port: where.
+        reuse_port: other processes of this user may bind it too, all with this.
 
     Raises:
         OSError: with the address and the reason, in one line.
@@ -60,6 +65,8 @@ def bind(what: str, host: str, port: int) -> socket.socket:
     try:
         if os.name == "posix":  # elsewhere it would let two processes share one port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.setblocking(False)
         made.bind(where)
     except OSError as error:
@@ -68,7 +75,7 @@ def bind(what: str, host: str, port: int) -> socket.socket:
     return made
 
 
-def probe(what: str, host: str, port: int) -> str:
+def probe(what: str, host: str, port: int, *, reuse_port: bool = False) -> str:
     """See whether an address can be bound, for a library that does not say why it could not.
 
     Returns:
@@ -77,7 +84,7 @@ def probe(what: str, host: str, port: int) -> str:
     Raises:
         OSError: as `bind`.
     """
-    with bind(what, host, port) as made:
+    with bind(what, host, port, reuse_port=reuse_port) as made:
         return str(made.getsockname()[0])
 
 

@@ -49,6 +49,9 @@ class OtlpSource(Source):
     Attributes:
         addresses: "grpc" and "http" to "host:port", with the ports really taken; empty
             while it is not connected.
+        reuse_port: other processes share its ports, all with this set before they connect;
+            the kernel gives each new connection to one of them. Not where the system has no
+            SO_REUSEPORT.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class OtlpSource(Source):
         self._servers: list[GrpcServer | HttpServer] = []
         self._closing: asyncio.Task[None] | None = None
         self.addresses: dict[str, str] = {}
+        self.reuse_port = False
 
     def listen_on(self, *, grpc: str | None = None, http: str | None = None) -> None:
         """Listen elsewhere the next time it connects; None keeps what it has.
@@ -162,7 +166,7 @@ class OtlpSource(Source):
             keys = None if self._tls is None else self._tls.load(self.name)
             if self._http is not None:
                 http = self._http_server(reception, keys)
-                bound = bind(f"{self.name}: OTLP/HTTP", *self._http)
+                bound = bind(f"{self.name}: OTLP/HTTP", *self._http, reuse_port=self.reuse_port)
                 self._servers.append(http)
                 self.addresses["http"] = format_address(*bound.getsockname()[:2])
                 await http.start(bound)
@@ -176,7 +180,9 @@ class OtlpSource(Source):
                     keys=keys,
                 )
                 self._servers.append(server)
-                self.addresses["grpc"] = await server.start(f"{self.name}: OTLP/gRPC", *self._grpc)
+                self.addresses["grpc"] = await server.start(
+                    f"{self.name}: OTLP/gRPC", *self._grpc, reuse_port=self.reuse_port
+                )
         except BaseException:
             if bound is not None:
                 bound.close()

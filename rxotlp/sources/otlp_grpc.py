@@ -17,8 +17,9 @@ from urllib.parse import unquote
 import grpc
 from grpc import aio
 
-from rxotlp._core.answers import SUCCESS, Answer, grpc_answer
+from rxotlp._core.answers import SUCCESS, Answer, AnswerKind, grpc_answer
 from rxotlp._core.statuses import DETAILS_KEY, Code, build_status
+from rxotlp.admission import Refusal
 from rxotlp.certificates import Reloaded
 from rxotlp.errors import DecodeError, RefusedError
 from rxotlp.security import ServerKeys
@@ -83,10 +84,14 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of a method."""
         method = handler_call_details.method
-        return self._handlers.get(method) or _unknown(method)
+        handler = self._handlers.get(method)
+        shut = self._reception.source.admission.refusal
+        if handler is not None and shut is not None and shut.unread:
+            return _refused(shut)
+        return handler or _unknown(method)
 
-    async def start(self, what: str, host: str, port: int) -> str:
-        """Listen.
+    async def start(self, what: str, host: str, port: int, *, reuse_port: bool = False) -> str:
+        """Listen, on a port that other processes may share if `reuse_port` says so.
 
         Returns:
             The address, with the port that was taken.
@@ -94,7 +99,9 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
         Raises:
             OSError: the address cannot be had.
         """
-        host = probe(what, host, port)  # gRPC itself would only say that it failed
+        host = probe(
+            what, host, port, reuse_port=reuse_port
+        )  # gRPC itself would only say that it failed
         limits = self._limits
         server = aio.server(
             options=[
@@ -105,7 +112,8 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
                 ("grpc.absolute_max_metadata_size", limits.max_header_size),
                 ("grpc.server_handshake_timeout_ms", _milliseconds(limits.header_timeout)),
                 ("grpc.max_connection_idle_ms", _milliseconds(limits.idle_timeout)),
-                ("grpc.so_reuseport", 0),  # or a second process would take half of the calls
+                # By default gRPC lets a second process take half of the calls.
+                ("grpc.so_reuseport", int(reuse_port)),
             ]
         )
         server.add_generic_rpc_handlers((self,))
@@ -240,6 +248,19 @@ def _certificate_name(auth: Mapping[str, Any]) -> str | None:
         for name in auth.get(key, ()):
             return str(name, "utf-8", "replace")
     return None
+
+
+def _refused(shut: Refusal) -> Any:
+    """Refuses a call before its message is read: nothing of it is buffered beyond the window."""
+
+    async def refuse(requests: object, context: "_Context") -> None:
+        answer = Answer(AnswerKind.UNAVAILABLE, message=shut.reason, retry_after=shut.retry_after)
+        said = grpc_answer(Signal.TRACES, answer)  # no answer of this kind names the signal
+        assert said.status is not None
+        details = said.status.SerializeToString()
+        await context.abort(CODES[said.code], said.message, ((DETAILS_KEY, details),))
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _unknown(method: str) -> Any:
