@@ -9,9 +9,7 @@ one more part that is not accounted for yet. So both ways work as if nobody stoo
 
 When the watch settles, the stage holds a claim on what came in, decides in its own turn, and
 either passes the outcome on or gives the same bytes to another branch under another watch.
-
-Of an element that was joined from several requests before the stage, an export in the branch
-may cut what is bad: those parts report to their own senders, past the watch.
+Of an element that was joined from several requests, each sender hears what became of its own.
 """
 
 from collections.abc import Callable
@@ -45,9 +43,10 @@ class Job:
     Attributes:
         claim: while the stage has it; None while a branch does.
         watch: while a branch has it.
+        parts: of a joined element, in the branch that had it last: what each has to tell.
     """
 
-    __slots__ = ("claim", "data", "items", "share", "watch")
+    __slots__ = ("claim", "data", "items", "parts", "share", "watch")
 
     def __init__(self, share: Share, data: TelemetryData) -> None:
         self.share = share
@@ -55,6 +54,7 @@ class Job:
         self.data = data  # without a share of its own; its parts know theirs
         self.items = share.items
         self.watch: Watch | None = None
+        self.parts: list[_Part] | None = None
 
     @property
     def over(self) -> bool:
@@ -65,8 +65,18 @@ class Job:
     def report(self, outcome: Outcome) -> None:
         """Say what became of it; the stage has nothing to do with it any more."""
         claim, self.claim = self.claim, None
+        parts, self.parts = self.parts, None
+        if claim is None:
+            return
+        for part in parts or ():
+            part.tell(outcome)
+        claim.report(outcome if parts is None else DELIVERED)
+
+    def let_go(self) -> None:
+        """A watch speaks for it from now on."""
+        claim, self.claim, self.parts = self.claim, None, None
         if claim is not None:
-            claim.report(outcome)
+            claim.report(DELIVERED)
 
 
 Hear = Callable[[Job, Outcome], object]
@@ -88,7 +98,12 @@ class Watch(Receipt):
         self.due = min(first, due) if first and due else first or due
         job.watch = self
         job.share._add(self)
-        job.report(DELIVERED)  # says nothing: the watch speaks for it now
+        job.let_go()
+
+    def _shares_of(self, before: list[Share]) -> list[Share]:
+        parts = self._job.parts = [_Part(self, share) for share in before]
+        self.retire()
+        return list(parts)
 
     @property
     def withdrawn(self) -> bool:  # type: ignore[override]  # nobody else sets it
@@ -115,18 +130,49 @@ class Watch(Receipt):
         if not self.come_back():
             return False
         self._given_up = True
+        self._job.parts = None  # nobody knows what becomes of them
         return True
 
     def heard(self) -> Outcome:
         """What became of it, all in one outcome."""
-        outcome = self.outcome
-        assert outcome is not None
-        if outcome.kind is Kind.REJECTED:
-            refused = self.rejected
-            outcome = replace(outcome, items=refused if refused < self.items else None)
-        if self.warning and not outcome.warning:
-            outcome = replace(outcome, warning=self.warning)
-        return outcome
+        assert self.outcome is not None
+        return _heard(self)
+
+
+class _Part(Share):
+    """The share that a part of a joined element has in the branch.
+
+    Its sender is the part's own, so what is told of the whole names nobody's data; until the
+    stage gives the whole up, which withdraws it whatever its sender says.
+    """
+
+    __slots__ = ("_before", "_watch")
+
+    def __init__(self, watch: Watch, before: Share) -> None:
+        super().__init__(before.items, (watch,), before.sender, watch.inbox)
+        self._watch = watch
+        self._before = before
+        watch._add(self)
+
+    @property
+    def sender(self) -> Receipt | None:
+        return None if self._watch._given_up else self._sender
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tell its sender; what failed gets the `outcome` that the stage has for the whole."""
+        own = _heard(self)
+        self._before.verdict(outcome if own.kind is Kind.FAILED else own)
+
+
+def _heard(share: Share) -> Outcome:
+    """What a resolved share has to tell, all in one outcome."""
+    outcome = share.worst
+    if outcome.kind is Kind.REJECTED:
+        refused = share.refused
+        outcome = replace(outcome, items=refused if refused < share.items else None)
+    if share.warning and not outcome.warning:
+        outcome = replace(outcome, warning=share.warning)
+    return outcome
 
 
 class Watching(Branching):
@@ -199,6 +245,7 @@ class Watching(Branching):
 
     def take_back(self, job: Job) -> None:
         """Hold it again, after it has failed somewhere else, where it is booked as failed."""
+        job.parts = None
         self._holding += job.items
         self.book.created += job.items
 

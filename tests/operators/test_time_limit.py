@@ -50,6 +50,21 @@ def test_a_batch_leaves_out_what_is_late() -> None:
         rig.check()
 
 
+def test_of_batches_of_batches_what_is_late_is_left_out_too() -> None:
+    """What was joined before and is joined again knows that it was given up."""
+    backend = Recorder()
+    branch = rx.compose(ops.batch(max_items=4, max_delay=1000.0), ops.export(backend))
+    with Rig(ops.batch(max_items=2), ops.time_limit(branch, 5)) as rig:
+        late = [rig.send([number]) for number in (1, 2)]
+        rig.wait(5)
+        assert [receipt.outcome for receipt in late] == [LATE, LATE]
+        others = [rig.send([number]) for number in (3, 4)]
+        assert [kind(receipt) for receipt in others] == [Kind.DELIVERED] * 2
+        assert backend.calls == [[3, 4]]
+        rig.end()
+        rig.check()
+
+
 def test_a_native_operator_may_hold_what_is_late() -> None:
     """Whatever is in there, the sender hears in time, once."""
     backend = Recorder()

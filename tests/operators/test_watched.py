@@ -10,12 +10,12 @@ import reactivex as rx
 from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
-from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed, rejected
+from rxotlp._core.outcomes import DELIVERED, Cause, Kind, Outcome, failed, rejected
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
 from rxotlp.receipt import Receipt
 from rxotlp.schedulers import SyncScheduler
-from rxotlp.testing import Recorder, Rig, SlowRecorder, kind, logs
+from rxotlp.testing import Recorder, Rig, SlowRecorder, ids_of, kind, logs
 
 Wrap = Callable[[Any], Any]
 WRAPS: dict[str, Wrap] = {
@@ -29,6 +29,11 @@ every = pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 def export(exporter: Any, **options: Any) -> Any:
     """One attempt an element."""
     return ops.export(exporter, retry=None, **options)
+
+
+def slow(exporter: Any) -> Any:
+    """Five seconds later."""
+    return rx.compose(rx_ops.delay(5.0), export(exporter))
 
 
 def halves(data: TelemetryData) -> list[TelemetryData]:
@@ -125,6 +130,98 @@ def test_what_one_of_several_senders_withdraws_is_left_out(wrap: Wrap) -> None:
             rig.end()
             rig.check()
     assert backend.calls == backend_2.calls == [[2]]
+
+
+def only_two_is_bad(data: TelemetryData) -> Outcome:
+    """Refuses everything that 2 is in."""
+    if 2 not in ids_of(data):
+        return DELIVERED
+    return rejected("2 is bad", cause=Cause.BAD_DATA)
+
+
+@every
+def test_each_sender_of_a_joined_element_hears_of_its_own(wrap: Wrap) -> None:
+    """An export cuts out what is bad; who sent what is good must not hear of it."""
+    with Rig(ops.batch(max_items=3), wrap(export(Recorder(only_two_is_bad)))) as rig:
+        receipts = [rig.send([number]) for number in (1, 2, 3)]
+        assert [kind(receipt) for receipt in receipts] == [
+            Kind.DELIVERED,
+            Kind.REJECTED,
+            Kind.DELIVERED,
+        ]
+        assert receipts[1].outcome is not None
+        assert receipts[1].outcome.reason == "2 is bad"
+        rig.end()
+        rig.check()
+
+
+@every
+def test_no_sender_of_a_joined_element_hears_of_anothers_data(wrap: Wrap) -> None:
+    """A refusal of the whole may quote any of them."""
+    with Rig(ops.batch(max_items=2), wrap(export(Recorder(rejected("password 1234"))))) as rig:
+        receipts = [rig.send([number]) for number in (1, 2)]
+        for receipt in receipts:
+            assert receipt.outcome is not None
+            assert receipt.outcome.kind is Kind.REJECTED
+            assert "1234" not in receipt.outcome.reason
+        rig.end()
+        rig.check()
+
+
+def test_what_an_export_cut_and_could_not_deliver_goes_to_the_next_level() -> None:
+    """The part that failed is still the same element's."""
+
+    def answer(data: TelemetryData) -> Outcome:
+        if len(ids_of(data)) > 1:
+            return rejected("too large", cause=Cause.TOO_LARGE)
+        return failed("down") if ids_of(data) == [2] else DELIVERED
+
+    secondary = Recorder()
+    levels = [export(Recorder(answer)), export(secondary)]
+    with Rig(ops.batch(max_items=2), ops.failover(levels)) as rig:
+        receipts = [rig.send([number]) for number in (1, 2)]
+        assert [kind(receipt) for receipt in receipts] == [Kind.DELIVERED] * 2
+        assert secondary.calls == [[1, 2]]
+        rig.end()
+        rig.check()
+
+
+def test_a_queue_hears_of_what_an_export_cut() -> None:
+    """It has acknowledged all of it: a part that failed alone is its own to mend."""
+    answers = iter([failed("down"), DELIVERED])
+
+    def answer(data: TelemetryData) -> Outcome:
+        if len(ids_of(data)) > 1:
+            return rejected("too large", cause=Cause.TOO_LARGE)
+        return next(answers) if ids_of(data) == [2] else DELIVERED
+
+    backend = Recorder(answer)
+    with Rig(ops.batch(max_items=2), ops.queue(backoff=1.0), export(backend)) as rig:
+        receipts = [rig.send([number]) for number in (1, 2)]
+        rig.wait(10)
+        assert [kind(receipt) for receipt in receipts] == [Kind.DELIVERED] * 2
+        assert set(backend.delivered) == {1, 2}
+        rig.end()
+        rig.check()
+
+
+def test_a_level_in_a_level_knows_the_senders_of_a_joined_element() -> None:
+    """However deep: each hears of its own, and what one withdraws is left out."""
+    backend = Recorder(only_two_is_bad)
+    inner = ops.failover([export(Recorder(failed("down"))), ops.circuit_breaker(slow(backend))])
+    way = ops.failover([export(Recorder(failed("down"))), ops.time_limit(inner, 100)])
+    with Rig(ops.batch(max_items=3), way) as rig:
+        receipts = [rig.send([number]) for number in (1, 2, 3)]
+        receipts[2].expire("out of patience")
+        rig.wait(5)
+        assert [kind(receipt) for receipt in receipts] == [
+            Kind.DELIVERED,
+            Kind.REJECTED,
+            Kind.FAILED,
+        ]
+        assert backend.delivered == [1]
+        rig.end()
+        rig.check()
 
 
 @every
