@@ -18,8 +18,8 @@ own stands as it is, "/" where it has no path. gRPC takes no path, and may leave
 scheme; then INSECURE decides, as it never does against a scheme.
 
 A value that cannot be used is a ValueError that names the variable, as a gateway that
-starts with half of what was meant loses data later. Values of headers are secrets: they
-are in no message and no repr.
+starts with half of what was meant loses data later. Values of headers, and what stands
+beside the host in a URL, are secrets: they are in no message and no repr.
 """
 
 import math
@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from rxotlp._core.text import masked
 from rxotlp.wire.compression import ENCODINGS
 from rxotlp.wire.signals import Signal
 
@@ -60,7 +61,7 @@ class OtlpSettings:
         protocol: "grpc", "http/protobuf" or "http/json".
     """
 
-    endpoint: str
+    endpoint: str = field(repr=False)
     insecure: bool
     certificate: str | None
     client_key: str | None
@@ -202,11 +203,11 @@ def _url(variable: str, value: str) -> SplitResult:
     try:
         url = urlsplit(value)
         port_is_good = url.port != 0
-    except ValueError as error:  # a port that is no number, a broken IPv6 address
-        raise _bad(variable, value, f"{expected}; {error}") from None
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        raise _bad(variable, masked(value), expected) from None
     good = url.scheme in ("http", "https") and url.hostname and port_is_good
     if not good or re.search(r"\s", value):
-        raise _bad(variable, value, expected)
+        raise _bad(variable, masked(value), expected)
     return url
 
 

@@ -10,7 +10,7 @@ What is logged need not be cleaned by who logs it: `rxotlp.lines` does that in o
 
 from collections.abc import Iterable
 
-__all__ = ["clean", "printable"]
+__all__ = ["clean", "masked", "printable"]
 
 _LONGEST = 300  # characters; a log line, not a page
 _LEAST_SECRET = 4  # shorter values ("1", "yes") say nothing and are part of many words
@@ -24,6 +24,21 @@ def printable(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def masked(url: str) -> str:
+    """A URL that cannot be used, without what may be a credential in it.
+
+    As it cannot be taken apart, one with an "@" shows its scheme alone.
+    """
+    scheme, found, _ = url.partition("://")
+    if "@" in url:
+        return f"{scheme}://***" if found and "@" not in scheme else "***"
+    for mark in ("?", "#"):
+        url, cut, _ = url.partition(mark)
+        if cut:
+            return f"{url}{mark}***"
+    return url
 
 
 def clean(text: str, *, secrets: Iterable[str] = (), longest: int = _LONGEST) -> str:

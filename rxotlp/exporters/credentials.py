@@ -33,11 +33,12 @@ def check_headers(call: str, headers: object) -> None:
     if not isinstance(headers, Mapping):
         kind = type(headers).__name__
         raise TypeError(f"{call}(headers): expected names and values, got {kind}")
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
+    for number, (name, value) in enumerate(headers.items(), 1):
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            # Not shown: what stands in the wrong place may be the secret.
+            raise ValueError(f"{call}(headers): the name of header {number} is no header name")
+        if not isinstance(value, str):
             raise TypeError(f"{call}(headers[{name!r}]): expected a text")
-        if not _TOKEN.fullmatch(name):
-            raise ValueError(f"{call}(headers): {name!r} is no header name")
         if any(letter in value for letter in "\r\n\0"):
             raise ValueError(f"{call}(headers[{name!r}]): a value may hold no line break")
 

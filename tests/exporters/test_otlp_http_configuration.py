@@ -93,7 +93,7 @@ def test_an_ipv6_address_is_written_with_brackets() -> None:
         ({"timeout": 0}, "timeout=0"),
         ({"max_request_size": 0}, "max_request_size=0"),
         ({"max_connections": 0}, "max_connections=0"),
-        ({"headers": {"a b": "c"}}, "'a b' is no header name"),
+        ({"headers": {"a b": "c"}}, "name of header 1 is no header name"),
         ({"headers": {"a": "c\r\nd"}}, "no line break"),
         ({"client_key": "key.pem"}, "client_certificate"),
     ],
