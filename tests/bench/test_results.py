@@ -1,6 +1,7 @@
 """Results: tables, JSON, pictures."""
 
 import json
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -167,3 +168,22 @@ def test_rich_shows_what_print_does() -> None:
     shown = console.export_text()
     for part in ("[red]slow", "1991 (1987 to 1996)", "no difference shown", NOT_MEASURED[0]):
         assert part in shown
+
+
+def test_only_core_dependencies_are_needed_to_compare() -> None:
+    """Tables and JSON for everybody; rich and matplotlib come with extras."""
+    code = (
+        "import sys\n"
+        "for name in ('rich', 'typer', 'matplotlib', 'uvloop'): sys.modules[name] = None\n"
+        "from rxotlp import operators as ops\n"
+        "from rxotlp.bench import Variant, compare, workload\n"
+        "work = workload(items=1000)\n"
+        "found = compare({'a': Variant(ops.batch(), 'async')}, work, runs=1, progress=True)\n"
+        "print(found)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "CPU µs/item" in done.stdout
+    assert "2/2" in done.stderr
