@@ -67,7 +67,7 @@ def queue(
         >>> from rxotlp.testing import Recorder, Rig
         >>> answers = iter([failed("down"), DELIVERED])
         >>> backend = Recorder(lambda data: next(answers))
-        >>> with Rig(ops.queue(backoff=2), ops.export(backend)) as rig:
+        >>> with Rig(ops.queue(backoff=2), ops.export(backend, retry=None)) as rig:
         ...     heard = rig.send([1])  # delivered, as far as the sender knows
         ...     rig.wait(2)
         >>> heard.outcome.kind.name, backend.calls
@@ -91,7 +91,8 @@ def queue(
         ageing: seconds of waiting that weigh as much as 1 of priority, above 0. Under any
             load, an element is overtaken only by those that come at most `ageing` times the
             difference of their priorities after it.
-        max_attempts: hand-overs of an element before it is dropped, 1 or more. A failed
+        max_attempts: hand-overs of an element before it is dropped, 1 or more. An `export`
+            behind it retries by itself; what comes back is what it gave up. A failed
             element is handed over again as a whole: what others of its parts delivered
             is delivered twice.
         backoff: seconds before the second hand-over; doubles with each.

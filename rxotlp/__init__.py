@@ -6,7 +6,7 @@ does not load a gRPC server to batch.
 """
 
 from rxotlp._core.interpreter import require_reference_counts
-from rxotlp._core.outcomes import DELIVERED, FILTERED, Outcome, dropped, failed, rejected
+from rxotlp._core.outcomes import DELIVERED, FILTERED, Cause, Outcome, dropped, failed, rejected
 from rxotlp.admission import Admission
 from rxotlp.data import Signal, TelemetryData
 from rxotlp.drain import Report
@@ -21,6 +21,7 @@ __all__ = [
     "FILTERED",
     "Admission",
     "AsyncScheduler",
+    "Cause",
     "MemoryLimit",
     "OtlpError",
     "Outcome",

@@ -46,6 +46,11 @@ class Claim:
         """See `Share.withdrawn`."""
         return self._share is not None and self._share.withdrawn
 
+    @property
+    def due(self) -> float:
+        """See `Share.first_due`."""
+        return 0.0 if self._share is None else self._share.first_due()
+
     def __del__(self) -> None:
         share = self._share
         if share is not None:

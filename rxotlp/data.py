@@ -421,6 +421,10 @@ class TelemetryData:
         """What is to be sent: without the parts whose senders were told to send again."""
         return self if self._parts is None else merged.outgoing(self)
 
+    def _divided(self, fits: int | None) -> "list[tuple[TelemetryData, list[Share]]]":
+        """Its parts in smaller groups; see `merged.divide`."""
+        return merged.divide(self, fits=fits)
+
     def _child(self, made: "TelemetryData") -> "TelemetryData":
         """Give an element that was made from this one its share."""
         share = self._share

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rxotlp.data import TelemetryData
     from rxotlp.shares import Share
 
-__all__ = ["merge", "outgoing"]
+__all__ = ["divide", "merge", "outgoing"]
 
 
 def merge(elements: "list[TelemetryData]") -> "TelemetryData":
@@ -74,7 +74,57 @@ def outgoing(element: "TelemetryData") -> "TelemetryData":
         elif share is not None:
             items -= share.items
         position += size
-    return element._new(element._signal, tuple(kept), items, element._metadata, element._share)
+    made = element._new(element._signal, tuple(kept), items, element._metadata, element._share)
+    made._parts = tuple(part for part, withdrawn in zip(parts, gone, strict=True) if not withdrawn)
+    return made
+
+
+def divide(
+    element: "TelemetryData", *, fits: int | None
+) -> "list[tuple[TelemetryData, list[Share]]]":
+    """Groups of its parts, in order, for those who must tell its senders apart.
+
+    Args:
+        element: a merged one; its own share is not looked at.
+        fits: bytes of a group, unless a part alone is larger; None for two halves.
+
+    Returns:
+        For each group an element without a share, and the shares of its parts. Nothing when
+        it has not two parts with shares of their own.
+    """
+    parts = element._parts
+    if parts is None or len(parts) < 2:
+        return []
+    shares: list[Share] = [share for _, share in parts if share is not None]
+    if len(shares) < len(parts):
+        return []
+    chunks = element._chunks
+    if element._signal is not Signal.PROFILES:
+        chunks = (b"".join(chunks),)
+    if fits is None:
+        starts = [0, len(parts) // 2]
+    else:
+        starts, room = [], 0
+        for at, (size, _) in enumerate(parts):
+            if size > room:
+                starts.append(at)
+                room = fits
+            room -= size
+        if len(starts) == 1:  # they say it would fit, and it did not
+            starts = [0, len(parts) // 2]
+    groups: list[tuple[TelemetryData, list[Share]]] = []
+    for start, end in zip(starts, [*starts[1:], len(parts)], strict=True):
+        before = sum(size for size, _ in parts[:start])
+        size = sum(size for size, _ in parts[start:end])
+        if element._signal is Signal.PROFILES:
+            payload = chunks[start:end]
+        else:
+            payload = (chunks[0][before : before + size],)
+        items = sum(share.items for share in shares[start:end])
+        made = element._new(element._signal, payload, items, element._metadata, None)
+        made._parts = parts[start:end]
+        groups.append((made, shares[start:end]))
+    return groups
 
 
 def _join(shares: "list[Share]", items: int) -> "Share":

@@ -47,9 +47,11 @@ class Receipt(shares.Share):
         withdrawn: the sender has been told to send again; what was not sent yet must
             not be sent any more.
         lingered: something still held the element when the answer was due.
+        due: when the sender must have its answer, in seconds of its source's scheduler; 0
+            when nobody waits for it.
     """
 
-    __slots__ = ("_callbacks", "credit", "outcome")
+    __slots__ = ("_callbacks", "credit", "due", "outcome")
 
     # As in `Share`: what few receipts need.
     position: object = None
@@ -77,6 +79,7 @@ class Receipt(shares.Share):
             [] if on_settle is None else [on_settle]
         )
         self.credit = credit
+        self.due = 0.0
         self.outcome: Outcome | None = None
         if position is not None:
             self.position = position
@@ -95,13 +98,41 @@ class Receipt(shares.Share):
         if self.items >= 0:
             raise ValueError("Receipt.attach(): this receipt has its element already")
         self.items = data.items
-        return data._with_share(self)
+        if data._parts is None:
+            return data._with_share(self)
+        return self._attach_joined(data)
+
+    def _attach_joined(self, data: "TelemetryData") -> "TelemetryData":
+        """The same for an element that still knows its parts.
+
+        Who cuts it between them claims their shares, so those must lead here.
+        """
+        parts = data._parts or ()
+        before = [share for _, share in parts if share is not None]
+        if len(before) < len(parts):  # they cannot be told apart
+            made = data._with_share(self)
+            made._parts = None
+            return made
+        shares = self._shares_of(before)
+        joined = self.join(shares, self.items)
+        joined.carrier = None  # it has an emission of its own
+        made = data._with_share(joined)
+        made._parts = tuple((size, share) for (size, _), share in zip(parts, shares, strict=True))
+        return made
+
+    def _shares_of(self, before: "list[shares.Share]") -> "list[shares.Share]":
+        """The shares of a joined element's parts here, in place of those they have."""
+        return self.split([share.items for share in before])
 
     @property
     def rejected(self) -> int:
         """Items refused for good; 0 when all of them are to be sent again anyway."""
         refused = self.outcome is not None and self.outcome.kind is Kind.REJECTED
         return self.refused if refused else 0
+
+    def credits(self) -> "list[Credit]":
+        """The credit that its settlement returns."""
+        return [] if self.credit is None else [self.credit]
 
     def on_settle(self, callback: "Callable[[Receipt], object]") -> None:
         """Call `callback` with the receipt when it settles, or now if it has."""

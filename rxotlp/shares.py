@@ -357,6 +357,10 @@ class Share:
                 return False
         return True
 
+    def first_due(self) -> float:
+        """When the first sender behind it must have its answer; 0 when none waits."""
+        return min((r.due for r in self.receipts() if r.due and r.outcome is None), default=0.0)
+
     def receipts(self) -> "set[Receipt]":
         """Every receipt behind it."""
         found: set[Receipt] = set()

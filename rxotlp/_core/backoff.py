@@ -47,8 +47,16 @@ class Backoff:
             delay *= self.factor
             if delay >= self.most:
                 break
+        return self.around(delay)
+
+    def around(self, seconds: float) -> float:
+        """A delay drawn from around `seconds`, with none above `most`."""
         spread = 1.0 - self.jitter + 2.0 * self.jitter * self._dice()
-        return min(delay, self.most / (1.0 + self.jitter)) * spread
+        return min(seconds, self.most / (1.0 + self.jitter)) * spread
+
+    def spread(self, seconds: float) -> float:
+        """What to wait beyond `seconds` that are the least: up to `jitter` of them."""
+        return seconds * self.jitter * self._dice()
 
 
 class RetryBudget:

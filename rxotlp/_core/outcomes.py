@@ -12,6 +12,7 @@ __all__ = [
     "DELIVERED",
     "DISPOSED",
     "FILTERED",
+    "Cause",
     "Kind",
     "Outcome",
     "dropped",
@@ -31,6 +32,14 @@ class Kind(enum.IntEnum):
     FAILED = 4  # retryable
 
 
+class Cause(enum.Enum):
+    """Why something was rejected, where that decides what is done next."""
+
+    OTHER = "other"
+    BAD_DATA = "bad data"  # a part of it is bad, and the others may be delivered without it
+    TOO_LARGE = "too large"  # smaller requests may be taken
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of an element, or of `items` of its items.
@@ -42,6 +51,8 @@ class Outcome:
         items: how many items this is about; None means all. With REJECTED a smaller number
             means that the others were delivered (OTLP partial success).
         warning: what the destination wanted to be heard although nothing was rejected.
+        cause: with REJECTED, whether it would help to send it in smaller requests.
+        fits: with TOO_LARGE, the bytes of OTLP protobuf that would fit; None when unknown.
     """
 
     kind: Kind
@@ -49,6 +60,8 @@ class Outcome:
     retry_after: float | None = None
     items: int | None = None
     warning: str = ""
+    cause: Cause = Cause.OTHER
+    fits: int | None = None
 
     @property
     def success(self) -> bool:
@@ -67,9 +80,22 @@ def dropped(reason: str) -> Outcome:
     return Outcome(Kind.DROPPED, reason)
 
 
-def rejected(reason: str, *, items: int | None = None) -> Outcome:
-    """Permanently refused; `items` of it, or all."""
-    return Outcome(Kind.REJECTED, reason, items=items)
+def rejected(
+    reason: str,
+    *,
+    items: int | None = None,
+    cause: Cause = Cause.OTHER,
+    fits: int | None = None,
+) -> Outcome:
+    """Permanently refused; `items` of it, or all.
+
+    Args:
+        reason: why, for people.
+        items: how many, when the others were delivered.
+        cause: BAD_DATA or TOO_LARGE have `ops.export` try again with parts of it.
+        fits: bytes of OTLP protobuf that a smaller request may have.
+    """
+    return Outcome(Kind.REJECTED, reason, items=items, cause=cause, fits=fits)
 
 
 def failed(reason: str, *, retry_after: float | None = None) -> Outcome:

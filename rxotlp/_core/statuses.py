@@ -40,6 +40,7 @@ __all__ = [
     "encode_status",
     "format_retry_after",
     "grpc_retryable",
+    "grpc_too_large",
     "http_retryable",
     "parse_retry_after",
     "retry_delay",
@@ -87,6 +88,7 @@ _RETRYABLE_CODES = frozenset(  # OTLP specification, "OTLP/gRPC Response"
 )
 # OTLP specification, "Retryable Response Codes"
 _RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
+_TOO_LARGE = ("larger than max", "exceeds maximum size", "too large: found")
 _MAX_MESSAGE_BYTES = 1024
 _MAX_STATUS_BYTES = 3072  # 4 KiB as base64, which leaves room for the message beside it
 _LONGEST_WAIT = 1e9  # seconds; what a Duration can hold is not much more
@@ -102,6 +104,20 @@ def grpc_retryable(code: int, retry_after: float | None) -> bool:
             resources that names no time will not recover by our waiting.
     """
     return code in _RETRYABLE_CODES or (code == Code.RESOURCE_EXHAUSTED and retry_after is not None)
+
+
+def grpc_too_large(code: int, message: str) -> bool:
+    """Whether a gRPC call ended because its message was too large for the server.
+
+    No code says so alone; these are the words of gRPC's C core, Go, Java and of tonic. The C
+    core says the same of a response that is too large for us, and then a smaller request
+    would only be delivered twice (C9).
+    """
+    return (
+        code in (Code.RESOURCE_EXHAUSTED, Code.OUT_OF_RANGE)
+        and any(words in message for words in _TOO_LARGE)
+        and "CLIENT: " not in message
+    )
 
 
 def http_retryable(status: int) -> bool:

@@ -23,12 +23,13 @@ import grpc
 from reactivex import abc
 
 from rxotlp._core import statuses
-from rxotlp._core.outcomes import FILTERED, Outcome, failed, rejected
+from rxotlp._core.outcomes import FILTERED, Cause, Outcome, failed, rejected
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
-from rxotlp.exporters import portions, replies
+from rxotlp.exporters import replies
 from rxotlp.exporters.base import Exporter
 from rxotlp.exporters.quiet import untraced
+from rxotlp.exporters.requests import too_large
 from rxotlp.exporters.targets import Arguments, Endpoint, Target
 from rxotlp.exporters.text import clean, user_agent
 from rxotlp.wire.signals import Signal
@@ -99,8 +100,9 @@ class OtlpGrpc(Exporter):
         timeout: seconds for one attempt, connecting included.
         certificate: a file of certificates to trust instead of the system's.
         client_certificate: a file with our own certificate, and `client_key` with its key.
-        max_request_size: bytes before compression; what is larger is split (C8). The
-            default is what gRPC servers accept unless told otherwise.
+        max_request_size: bytes before compression; what is larger is not sent, and
+            `ops.export` splits it (C8). The default is what gRPC servers accept unless told
+            otherwise.
         channel_options: gRPC's channel arguments, over ours.
         scheduler: see `Exporter`.
 
@@ -158,26 +160,20 @@ class OtlpGrpc(Exporter):
         self._methods: dict[Signal, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     async def export(self, data: TelemetryData) -> Outcome:
-        """Make one attempt: one call, or as many as the size limit makes necessary."""
+        """Make one attempt, which is one call."""
         route = self._routes.get(data.signal)
         if route is None:
             return rejected(f"OtlpGrpc: the endpoints name none for {data.signal.value}")
-
-        async def deliver(body: bytes, part: TelemetryData) -> Outcome:
-            return await self._call(route, body, part)
-
         try:
             if not data.items:
                 return FILTERED  # C14: there is nothing to send
-            return await portions.send(
-                data,
-                encode=TelemetryData.to_bytes,
-                limit=self._limit,
-                deliver=deliver,
-                destination=route.destination,
-            )
+            body = data.to_bytes()
         except DecodeError as error:  # bytes that nobody looked at before
-            return rejected(f"{route.destination}: not sent: {clean(str(error))}")
+            reason = f"{route.destination}: not sent: {clean(str(error))}"
+            return rejected(reason, cause=Cause.BAD_DATA)
+        if len(body) > self._limit:
+            return too_large(route.destination, data, len(body), self._limit)
+        return await self._call(route, body, data)
 
     def close(self) -> None:
         """Close the channels; calls under way come back as failed."""
@@ -319,11 +315,18 @@ def _refused(route: _Route, code: grpc.StatusCode, call: grpc.Call) -> Outcome:
             except DecodeError:
                 logger.debug("%s sent unreadable error details", route.destination)
     number: int = code.value[0]
+    details = call.details() or ""
+    cause = Cause.OTHER
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        cause = Cause.BAD_DATA
+    elif statuses.grpc_too_large(number, details):
+        cause = Cause.TOO_LARGE
     return replies.refused(
         route.destination,
         code.name,
-        call.details() or "",
+        details,
         retryable=statuses.grpc_retryable(number, wait),
         retry_after=wait,
+        cause=cause,
         secrets=route.secrets,
     )

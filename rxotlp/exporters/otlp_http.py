@@ -20,12 +20,13 @@ from reactivex import abc
 from yarl import URL
 
 from rxotlp._core import statuses
-from rxotlp._core.outcomes import FILTERED, Outcome, failed, rejected
+from rxotlp._core.outcomes import FILTERED, Cause, Kind, Outcome, failed, rejected
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError, RefusedError
-from rxotlp.exporters import portions, replies
+from rxotlp.exporters import replies
 from rxotlp.exporters.base import Exporter
 from rxotlp.exporters.quiet import untraced
+from rxotlp.exporters.requests import Bodies, too_large
 from rxotlp.exporters.sessions import Connector, Sessions
 from rxotlp.exporters.targets import Arguments, Endpoint, Target
 from rxotlp.exporters.text import clean, user_agent
@@ -36,6 +37,9 @@ __all__ = ["OtlpHttp"]
 
 _CONTENT_TYPES = {"http/protobuf": statuses.PROTOBUF, "http/json": statuses.JSON}
 _LARGEST_RESPONSE = statuses.MAX_RESPONSE_BYTES
+
+# RFC 9110, "400 Bad Request" and "413 Content Too Large".
+_CAUSES = {400: Cause.BAD_DATA, 413: Cause.TOO_LARGE}
 
 # Above this, compressing takes longer than handing over to a thread and back.
 _COMPRESS_INLINE = 256 * 1024
@@ -68,7 +72,8 @@ class OtlpHttp(Exporter):
         certificate: a file of certificates to trust instead of the system's.
         client_certificate: a file with our own certificate, and `client_key` with its key.
         protocol: "http/protobuf" or "http/json".
-        max_request_size: bytes before compression; what is larger is split (C8).
+        max_request_size: bytes before compression; what is larger is not sent, and
+            `ops.export` splits it (C8).
         max_connections: open at most, 1 or more; further requests wait for one.
         scheduler: see `Exporter`.
 
@@ -124,30 +129,32 @@ class OtlpHttp(Exporter):
         self.destination = ", ".join(
             dict.fromkeys(_address(route.url) for route in self._routes.values())
         )
+        self._bodies = Bodies()
         self._sessions = Sessions(self._open_session)
 
     async def export(self, data: TelemetryData) -> Outcome:
-        """Make one attempt: one request, or as many as the size limit makes necessary."""
+        """Make one attempt, which is one request."""
         route = self._routes.get(data.signal)
         if route is None:
             return rejected(f"OtlpHttp: the endpoints name none for {data.signal.value}")
-
-        async def deliver(body: bytes, part: TelemetryData) -> Outcome:
-            return await self._post(route, body, part)
-
-        try:
-            if not data.items:
-                return FILTERED  # C14: there is nothing to send
-            with untraced():
-                return await portions.send(
-                    data,
-                    encode=_ENCODE[route.content_type],
-                    limit=self._limit,
-                    deliver=deliver,
-                    destination=route.destination,
-                )
-        except DecodeError as error:  # bytes that nobody looked at before
-            return rejected(f"{route.destination}: not sent: {clean(str(error))}")
+        body = self._bodies.get(data)
+        if body is None:
+            try:
+                if not data.items:
+                    return FILTERED  # C14: there is nothing to send
+                body = _ENCODE[route.content_type](data)
+            except DecodeError as error:  # bytes that nobody looked at before
+                reason = f"{route.destination}: not sent: {clean(str(error))}"
+                return rejected(reason, cause=Cause.BAD_DATA)
+            if len(body) > self._limit:
+                return too_large(route.destination, data, len(body), self._limit)
+            if route.encoding != "none":
+                body = await _compressed(route.encoding, body)
+        with untraced():
+            outcome = await self._post(route, body, data)
+        if outcome.kind is Kind.FAILED:
+            self._bodies.keep(data, body)
+        return outcome
 
     def close(self) -> None:
         """Close connections; requests under way come back as failed.
@@ -170,12 +177,6 @@ class OtlpHttp(Exporter):
         )
 
     async def _post(self, route: _Route, body: bytes, data: TelemetryData) -> Outcome:
-        if route.encoding != "none":
-            if len(body) < _COMPRESS_INLINE:
-                body = compress(route.encoding, body)
-            else:
-                loop = asyncio.get_running_loop()
-                body = await loop.run_in_executor(None, compress, route.encoding, body)
         try:
             async with self._sessions.current().post(
                 route.url,
@@ -191,6 +192,8 @@ class OtlpHttp(Exporter):
         except aiohttp.ClientConnectorError as error:
             why = clean(str(error.os_error) or type(error.os_error).__name__)
             return failed(f"{route.destination}: cannot connect: {why}")
+        except aiohttp.ServerDisconnectedError:  # its text may be half a response, as a repr
+            return failed(f"{route.destination}: the connection broke: the server closed it")
         except (aiohttp.ClientError, OSError) as error:
             why = clean(str(error) or type(error).__name__, secrets=route.secrets)
             return failed(f"{route.destination}: the connection broke: {why}")
@@ -253,6 +256,12 @@ _ENCODE = {
 }
 
 
+async def _compressed(encoding: str, body: bytes) -> bytes:
+    if len(body) < _COMPRESS_INLINE:
+        return compress(encoding, body)
+    return await asyncio.get_running_loop().run_in_executor(None, compress, encoding, body)
+
+
 class _TooLong(Exception):
     """The response is over the limit."""
 
@@ -284,6 +293,7 @@ async def _outcome(route: _Route, response: aiohttp.ClientResponse, data: Teleme
         message,
         retryable=statuses.http_retryable(status),
         retry_after=wait,
+        cause=_CAUSES.get(status, Cause.OTHER),
         secrets=route.secrets,
     )
 

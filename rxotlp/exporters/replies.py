@@ -7,7 +7,7 @@ The decisions (what is retryable, how long to wait, what a partial success says)
 from collections.abc import Iterable
 
 from rxotlp._core import answers, statuses
-from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed, rejected
+from rxotlp._core.outcomes import DELIVERED, Cause, Kind, Outcome, failed, rejected
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.exporters.text import clean
@@ -50,12 +50,18 @@ def refused(
     *,
     retryable: bool,
     retry_after: float | None,
+    cause: Cause,
     secrets: Iterable[str],
 ) -> Outcome:
-    """The outcome of an error: `answer` is its code, `message` the backend's own words."""
+    """The outcome of an error: `answer` is its code, `message` the backend's own words.
+
+    What is refused for its size is not retryable as it is, whatever the code says.
+    """
     text = clean(message, secrets=secrets)
     reason = f"{destination} answered {answer}" + (f": {text}" if text else "")
-    return failed(reason, retry_after=retry_after) if retryable else rejected(reason)
+    if retryable and cause is Cause.OTHER:
+        return failed(reason, retry_after=retry_after)
+    return rejected(reason, cause=cause)
 
 
 def refused_message(body: bytes, content_type: str) -> tuple[str, float | None]:

@@ -72,7 +72,9 @@ class Deadlines:
         Returns:
             The bucket it is in, for `discard`.
         """
-        now = self._clock() / self._tick
+        clock = self._clock()
+        receipt.due = clock + seconds
+        now = clock / self._tick
         due = max(math.ceil(now + seconds / self._tick), math.floor(now) + 1)
         # setdefault and set.add are one step each under the GIL. A bucket that is taken out
         # in between is one that was due anyway; `discard` then finds nothing, and the receipt

@@ -44,6 +44,10 @@ def failure(subject: Subject) -> None:
     with Run(subject, failed("the backend is down", retry_after=3.0)) as run:
         run.feed()
         run.end()
+        if None in run.outcomes():  # it goes on trying, until a drain has no more time
+            assert run.rig.subscription is not None
+            run.rig.subscription.dispose()
+            run.rig.wait(0)
         run.answered()
         run.balanced()
         if "acknowledge" in subject.may or not run.exporter.calls:

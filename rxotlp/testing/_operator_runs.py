@@ -35,7 +35,7 @@ def resubscription(subject: Subject) -> None:
         # With an exporter of its own the operator has one for both, and both are seen there.
         exporter = run.exporter if subject.exports else Recorder()
         rig = run.rig
-        stages = [run.operator, *([] if subject.exports else [export(exporter)])]
+        stages = [run.operator, *([] if subject.exports else [export(exporter, retry=None)])]
         other = Feed()
         with Assembly(Books(), strict=True):
             subscription = other.pipe(*stages).subscribe(scheduler=rig.clock)

@@ -32,7 +32,7 @@ class Subject(NamedTuple):
         """The operator, and behind it an export to `exporter` if it has none of its own."""
         if self.exports:
             return [self.make(exporter)]
-        return [self.make(), export(exporter, max_concurrent=1)]
+        return [self.make(), export(exporter, max_concurrent=1, retry=None)]
 
     def lossless(self) -> bool:
         """Whether everything that is sent must arrive."""

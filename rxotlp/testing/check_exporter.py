@@ -285,7 +285,7 @@ def stream(subject: _Subject) -> None:
     exporter = subject.make()
     with SyncScheduler() as scheduler:
         source: Subject[TelemetryData] = Subject()
-        source.pipe(export(exporter)).subscribe(scheduler=scheduler)
+        source.pipe(export(exporter, retry=None)).subscribe(scheduler=scheduler)
         _through(subject, source, "ops.export")
         # On the loop that it was used on, which ends with the scheduler.
         gone = threading.Event()

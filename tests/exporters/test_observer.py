@@ -12,7 +12,7 @@ import reactivex as rx
 from reactivex.subject import Subject
 
 from rxotlp import exporters
-from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed
+from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, rejected
 from rxotlp.data import TelemetryData
 from rxotlp.exporters import Exporter, File, Memory, OtlpGrpc, OtlpHttp
 from rxotlp.operators.export import export
@@ -56,14 +56,14 @@ def test_a_stream_subscribes_an_exporter(spans: Make, scheduler: SyncScheduler) 
     assert memory.items == 3
 
 
-def test_a_subscribed_exporters_failure_reaches_the_sender(
+def test_a_subscribed_exporters_refusal_reaches_the_sender(
     spans: Make, scheduler: SyncScheduler
 ) -> None:
     """Nothing is lost silently (L4)."""
     stream: Subject[TelemetryData] = Subject()
-    stream.subscribe(Memory(outcome=failed("busy"), scheduler=scheduler))
+    stream.subscribe(Memory(outcome=rejected("no"), scheduler=scheduler))
     outcome = settled(stream, spans(3))
-    assert (outcome.kind, outcome.reason) == (Kind.FAILED, "busy")
+    assert (outcome.kind, outcome.reason) == (Kind.REJECTED, "no")
 
 
 def test_an_exporter_can_be_subscribed_again_after_a_streams_end(

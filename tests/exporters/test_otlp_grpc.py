@@ -18,7 +18,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from rxotlp._core.outcomes import DELIVERED, FILTERED, Kind, Outcome
+from rxotlp._core.outcomes import DELIVERED, FILTERED, Cause, Kind, Outcome
 from rxotlp.data import TelemetryData
 from rxotlp.exporters import OtlpGrpc
 from rxotlp.wire.signals import Signal
@@ -265,13 +265,12 @@ def test_c1_calls_run_concurrently(server: Server, spans: Make) -> None:
     assert asyncio.run(main()) == [DELIVERED] * 4
 
 
-def test_c8_what_is_too_large_leaves_in_portions(server: Server, spans: Make) -> None:
-    """C8: a request over 4 MiB is refused whole by most gRPC servers."""
+def test_c8_what_is_too_large_is_not_sent(server: Server, spans: Make) -> None:
+    """C8: it says what would fit, and `ops.export` cuts it."""
     data = spans(100, padding=100)
-    assert export(OtlpGrpc(server.url, max_request_size=4000), data) == [DELIVERED]
-    assert all(len(call.body) <= 4000 for call in server.calls)
-    parts = [TelemetryData.from_bytes(Signal.TRACES, call.body) for call in server.calls]
-    assert sum(part.items for part in parts) == 100
+    (outcome,) = export(OtlpGrpc(server.url, max_request_size=4000), data)
+    assert (outcome.kind, outcome.cause, outcome.fits) == (Kind.REJECTED, Cause.TOO_LARGE, 4000)
+    assert server.calls == []
 
 
 def test_c8_by_default_what_grpc_servers_accept_is_not_exceeded(
@@ -280,8 +279,8 @@ def test_c8_by_default_what_grpc_servers_accept_is_not_exceeded(
     """C8: 4 MiB is the default limit of a gRPC server."""
     data = spans(5000, padding=1000)
     assert data.size > 4 * 1024 * 1024
-    assert export(OtlpGrpc(server.url), data) == [DELIVERED]
-    assert max(len(call.body) for call in server.calls) <= 4 * 1024 * 1024
+    (outcome,) = export(OtlpGrpc(server.url), data)
+    assert (outcome.cause, outcome.fits) == (Cause.TOO_LARGE, 4 * 1024 * 1024)
 
 
 def test_the_environment_configures_it(

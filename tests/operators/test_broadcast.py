@@ -57,8 +57,8 @@ def test_a_branch_that_is_done_at_once_settles_nothing_for_the_others() -> None:
     late = Recorder(failed("down"))
     rig = Rig().run(
         ops.broadcast(
-            rx.compose(ops.chain(halves), ops.export(Recorder())),
-            rx.compose(rx_ops.delay(5), ops.export(late)),
+            rx.compose(ops.chain(halves), ops.export(Recorder(), retry=None)),
+            rx.compose(rx_ops.delay(5), ops.export(late, retry=None)),
         )
     )
     receipt = rig.send([1, 2])
@@ -72,7 +72,12 @@ def test_branches_that_are_not_required_are_not_heard() -> None:
     """A trial backend that fails or hangs must cost production nothing."""
     trial, slow = Recorder(failed("down")), Slow()
     rig = Rig().run(
-        ops.broadcast(ops.export(Recorder()), ops.export(trial), ops.export(slow), required=[0])
+        ops.broadcast(
+            ops.export(Recorder(), retry=None),
+            ops.export(trial, retry=None),
+            ops.export(slow, retry=None),
+            required=[0],
+        )
     )
     receipt = rig.send([1, 2])
     assert kind(receipt) is Kind.DELIVERED
@@ -91,7 +96,10 @@ def test_a_queue_begins_a_branch_that_mends_its_own_failures() -> None:
         Recorder(lambda data: failed("down") if len(sinks[1].calls) < 3 else DELIVERED),
     ]
     rig = Rig().run(
-        ops.broadcast(ops.export(sinks[0]), rx.compose(ops.queue(), ops.export(sinks[1])))
+        ops.broadcast(
+            ops.export(sinks[0], retry=None),
+            rx.compose(ops.queue(), ops.export(sinks[1], retry=None)),
+        )
     )
     assert kind(rig.send([1])) is Kind.DELIVERED
     rig.wait(10)

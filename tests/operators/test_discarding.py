@@ -64,7 +64,7 @@ def test_what_a_wrapped_operator_sends_twice_is_judged_by_both() -> None:
     outcomes = [failed("down"), delivered]
     rig.run(
         ops.discarding("x", FLAT_MAP(lambda data: rx.of(data, data))),
-        ops.export(Recorder(lambda _data: outcomes.pop())),
+        ops.export(Recorder(lambda _data: outcomes.pop()), retry=None),
     )
     receipt = rig.send([1])
     rig.wait(0)

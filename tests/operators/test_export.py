@@ -64,7 +64,7 @@ def test_outcomes_reach_the_sender_and_the_books(
     outcome: Outcome, heard: Kind, account: dict[str, int]
 ) -> None:
     """What the exporter reports is what the sender hears and the books say."""
-    rig = Rig().run(ops.export(Recorder(outcome)))
+    rig = Rig().run(ops.export(Recorder(outcome), retry=None))
     receipt = rig.send([1, 2, 3])
     assert kind(receipt) is heard
     assert receipt.rejected == account.get("rejected", 0)
@@ -76,7 +76,7 @@ def test_outcomes_reach_the_sender_and_the_books(
 @pytest.mark.parametrize("made", [None, "ok", 3])
 def test_an_exporter_that_returns_nonsense_has_delivered_nothing(made: Any) -> None:
     """Forgetting `return` must not acknowledge."""
-    rig = Rig().run(ops.export(Recorder(made)))
+    rig = Rig().run(ops.export(Recorder(made), retry=None))
     assert kind(rig.send([1])) is Kind.FAILED
     rig.check_books()
 
@@ -96,7 +96,7 @@ def test_an_exporter_that_raises_has_failed(how: str) -> None:
         async def later(self) -> Outcome:
             raise ValueError("no socket")
 
-    rig = Rig().run(ops.export(Raises()))
+    rig = Rig().run(ops.export(Raises(), retry=None))
     for _ in range(2):
         receipt = rig.send([1])
         rig.wait(1)
@@ -123,7 +123,7 @@ def test_no_more_than_max_concurrent_attempts_at_once() -> None:
 def test_an_attempt_that_takes_longer_than_timeout_is_cancelled_and_failed() -> None:
     """A hanging backend must not hold a slot for ever."""
     slow = Slow()
-    rig = Rig().run(ops.export(slow, timeout=3, max_concurrent=1))
+    rig = Rig().run(ops.export(slow, timeout=3, max_concurrent=1, retry=None))
     late, quick = rig.send([10]), rig.send([1])
     rig.wait(3)
     assert kind(late) is Kind.FAILED

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
-from rxotlp._core.outcomes import DELIVERED
+from rxotlp._core.outcomes import DELIVERED, Outcome, failed
 from rxotlp.data import Signal, TelemetryData
 from rxotlp.testing import Moment, Recorder, Rig, SlowRecorder, diagrams, ids_of, logs
 
@@ -67,6 +67,18 @@ def as_it_is(data: TelemetryData) -> TelemetryData:
     return data
 
 
+def down_until(element: str) -> Recorder:
+    """A backend that fails everything before that element."""
+
+    def answer(data: TelemetryData) -> Outcome:
+        return DELIVERED if letters(data) >= element else failed("down")
+
+    return Recorder(answer)
+
+
+# What comes out are Deliveries, which have no letters.
+DELIVERIES = ["adaptive_concurrency", "circuit_breaker", "export", "failover", "time_limit"]
+
 EXAMPLES: dict[str, Callable[[], Any]] = {
     "adaptive_concurrency": lambda: ops.export(
         SlowRecorder(4.0), max_concurrent=ops.adaptive_concurrency()
@@ -74,13 +86,16 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "batch": lambda: ops.batch(max_items=3, max_delay=5),
     "broadcast": lambda: ops.broadcast(ops.chain(as_it_is), ops.chain(as_it_is)),
     "chain": lambda: ops.chain(lambda data: data.derive(data.to_bytes()), not_b),
+    "circuit_breaker": lambda: ops.circuit_breaker(down_until("d"), failures=2, open_for=4),
     "collect": lambda: ops.collect(max_records=3, max_delay=5),
     "discarding": lambda: ops.discarding("debounced", rx_ops.debounce(2.0)),
     "export": lambda: ops.export(SlowSink(), max_concurrent=2),
+    "failover": lambda: ops.failover([down_until("c"), Recorder()], recover_after=6),
     "filter_records": lambda: ops.filter_records(lambda record: record.body != ord("b")),
     "log": lambda: ops.log("here"),
     "map_records": lambda: ops.map_records(lambda record: setattr(record, "severity_number", 9)),
     "measure": lambda: ops.measure("here"),
+    "mirror": lambda: ops.mirror(Recorder(), 0.5),
     "parallel": lambda: ops.parallel(slow_but_b, max_concurrent=2),
     "queue": lambda: rx.compose(ops.queue(max_out=1), ops.chain(two_seconds)),
     "rate_limit": lambda: ops.rate_limit(0.5, burst=1),
@@ -90,6 +105,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     ),
     "scatter_gather": lambda: ops.scatter_gather(as_it_is, as_it_is, merge=TelemetryData.merge),
     "split_by": lambda: ops.split_by("service.name"),
+    "time_limit": lambda: ops.time_limit(ops.export(SlowRecorder(4.0), max_concurrent=1), 5),
     "wire_tap": lambda: ops.wire_tap(letters),
 }
 
@@ -129,7 +145,7 @@ def test_the_diagram_in_the_docstring_is_what_the_operator_does(name: str) -> No
     assert seen == [
         Moment(moment.second, "|" if moment.what == "|" else "*") for moment in expected.moments
     ]
-    if name not in ("adaptive_concurrency", "export"):  # Deliveries have no letters
+    if name not in DELIVERIES:
         wanted = [expected.letters(moment.what) for moment in expected.moments[:-1]]
         assert contents == wanted
 

@@ -130,7 +130,7 @@ def test_a_sender_that_gave_up_waiting_outside_is_not_let_in() -> None:
 def test_a_failed_element_is_handed_over_again_after_a_rest() -> None:
     """A backend that restarts costs time and no data, and no sender hears of it."""
     flaky = Flaky(2)
-    rig = Rig().run(ops.queue(backoff=1), ops.export(flaky))
+    rig = Rig().run(ops.queue(backoff=1), ops.export(flaky, retry=None))
     receipt = rig.send([1, 2])
     assert len(flaky.calls) == 1
     assert rig.books["queue"].held == 2
@@ -149,7 +149,7 @@ def test_a_failed_element_is_handed_over_again_after_a_rest() -> None:
 def test_a_backend_that_asks_for_time_gets_it() -> None:
     """Retry-After is a request, not a hint."""
     flaky = Flaky(1, failed("busy", retry_after=60))
-    rig = Rig().run(ops.queue(), ops.export(flaky))
+    rig = Rig().run(ops.queue(), ops.export(flaky, retry=None))
     rig.send([1])
     rig.wait(59)
     assert len(flaky.calls) == 1
@@ -163,7 +163,7 @@ def test_after_max_attempts_an_element_is_dropped_and_booked(
 ) -> None:
     """The sender heard success, so the loss must be in the books and in the log."""
     flaky = Flaky(9)
-    rig = Rig().run(ops.queue(max_attempts=3, max_items=2), ops.export(flaky))
+    rig = Rig().run(ops.queue(max_attempts=3, max_items=2), ops.export(flaky, retry=None))
     rig.send([1, 2])
     rig.wait(100)
     assert len(flaky.calls) == 3
@@ -215,7 +215,7 @@ def test_a_batch_behind_it_is_one_attempt_of_each() -> None:
 def test_on_completion_everything_is_settled_first() -> None:
     """Also what rests after a failure, and what waits outside."""
     flaky = Flaky(1)
-    rig = Rig().run(ops.queue(max_items=1, backoff=7), ops.export(flaky))
+    rig = Rig().run(ops.queue(max_items=1, backoff=7), ops.export(flaky, retry=None))
     receipts = [rig.send([1]), rig.send([2])]
     rig.feed.stop()
     rig.wait(6)
@@ -244,7 +244,7 @@ def test_what_follows_may_hold_until_the_end() -> None:
 def test_what_fails_after_the_end_is_dropped() -> None:
     """There is nowhere to hand it over again, and its sender has heard success."""
     rig = Rig().run(
-        ops.queue(linger=2), ops.batch(max_delay=60), ops.export(Recorder(failed("no")))
+        ops.queue(linger=2), ops.batch(max_delay=60), ops.export(Recorder(failed("no")), retry=None)
     )
     rig.send([1])
     rig.end()
@@ -410,7 +410,7 @@ def test_what_failed_is_handed_over_again_in_its_own_place() -> None:
     rig = Rig().run(
         ops.queue(max_out=1, priority=tens, ageing=1000, backoff=1),
         ops.parallel(seconds(3)),
-        ops.export(flaky),
+        ops.export(flaky, retry=None),
     )
     for number in (10, 1, 2, 3):
         rig.send([number])

@@ -131,7 +131,10 @@ def test_the_sender_hears_the_worst_of_its_parts() -> None:
         rig = Rig().run(
             ops.route(
                 ops.by_resource("service.name"),
-                {"a": ops.export(Recorder(bad)), "b": ops.export(Recorder())},
+                {
+                    "a": ops.export(Recorder(bad), retry=None),
+                    "b": ops.export(Recorder(), retry=None),
+                },
             )
         )
         receipt = rig.send(request(("a", "x", 1), ("b", "x", 2)))

@@ -50,7 +50,7 @@ def test_values_stand_for_letters() -> None:
 def test_senders_hear_and_the_rig_knows() -> None:
     """`send` gives what a sender would get."""
     backend = Recorder(lambda data: failed("down") if 1 in ids_of(data) else DELIVERED)
-    with Rig(ops.export(backend)) as rig:
+    with Rig(ops.export(backend, retry=None)) as rig:
         assert kind(rig.send([1, 2])) is Kind.FAILED
         assert kind(rig.send([3])) is Kind.DELIVERED
         assert backend.calls == [[1, 2], [3]]
