@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.workloads import payload
+from rxotlp.wire.json import encode
 from rxotlp.wire.signals import Signal
 
 __all__ = ["IDS", "MARK", "Bodies", "expected_ids", "gunzip"]
@@ -34,13 +35,16 @@ class Bodies:
         name: the workload; it must be of spans.
         items: spans in a body; None is what the workload has.
         gzip: compress each body, as a client would.
+        json: as OTLP/JSON.
 
     Attributes:
         items: spans in a body.
         size: bytes of a body, before compression.
     """
 
-    def __init__(self, name: str, *, items: int | None = None, gzip: bool = False) -> None:
+    def __init__(
+        self, name: str, *, items: int | None = None, gzip: bool = False, json: bool = False
+    ) -> None:
         signal, data = payload(name, items=items)
         if signal is not Signal.TRACES:
             raise ValueError(f"Bodies({name!r}): expected spans; ids are trace ids")
@@ -52,19 +56,25 @@ class Bodies:
                     span.trace_id = _ZERO + number.to_bytes(4, "big")
                     number += 1
         self.items = number
-        self._template: bytes = message.SerializeToString()
+        self._json = json
+        self._template: bytes = encode(message).encode() if json else message.SerializeToString()
         self.size = len(self._template)
         self._gzip = gzip
-        if self._template.count(MARK) != number:
+        if self._template.count(self._written(MARK)) != number:
             raise AssertionError(f"Bodies({name!r}): the mark stands where no id is")
 
     def numbered(self, number: int) -> bytes:
         """The body of request `number`."""
-        body = self._template.replace(_ZERO, MARK + number.to_bytes(_NUMBER, "big"))
+        identity = MARK + number.to_bytes(_NUMBER, "big")
+        body = self._template.replace(self._written(_ZERO), self._written(identity))
         if not self._gzip:
             return body
         packer = zlib.compressobj(6, zlib.DEFLATED, 31)
         return packer.compress(body) + packer.flush()
+
+    def _written(self, identity: bytes) -> bytes:
+        """An id as it stands in the body."""
+        return identity.hex().encode() if self._json else identity
 
 
 def gunzip(body: bytes) -> bytes:

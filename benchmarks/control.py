@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,16 @@ ROOT = Path(__file__).parent.parent
 
 
 class Child:
-    """The parent's end.
-
-    Attributes:
-        hello: what it said when it was ready.
-    """
+    """The parent's end."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
         self.pid = process.pid
-        self.hello = self._read()
+
+    @cached_property
+    def hello(self) -> Any:
+        """What it said when it was ready; waits until it is."""
+        return self._read()
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Have it do something; returns what that gave.
@@ -46,6 +47,7 @@ class Child:
 
     def tell(self, do: str, **arguments: Any) -> None:
         """As `ask`, without waiting; `answer` waits."""
+        assert self.hello is not None
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()

@@ -70,7 +70,12 @@ class Bench:
     ) -> None:
         self.way, self.load, self.sink, self.requests = way, load, sink, requests
         self.prepared = load.ask(
-            "prepare", name=PAYLOAD, items=items, gzip=way.gzip, requests=requests
+            "prepare",
+            name=PAYLOAD,
+            requests=requests,
+            items=items,
+            gzip=way.gzip and way.transport == "http",
+            json=way.json,
         )
         self.items: int = self.prepared["items"]
 
@@ -91,7 +96,7 @@ class Bench:
         """Send and wait until everything has arrived that will; what became of the ids, too."""
         requests = requests or self.requests
         self.sink.ask("reset")
-        how = {"senders": SENDERS} | how
+        how = {"senders": SENDERS, "gzip": self.way.gzip} | how
         result: dict[str, Any] = self.load.ask(
             "run", transport=self.way.transport, address=address, requests=requests, **how
         )
@@ -115,6 +120,7 @@ class Bench:
             address=address,
             requests=requests,
             senders=SENDERS,
+            gzip=self.way.gzip,
         )
         until = time.monotonic() + PATIENCE
         while self.sink.ask("arrived") < requests * self.items and time.monotonic() < until:
@@ -150,14 +156,16 @@ def _measured(way: Way, *, smoke: bool) -> tuple[list[Found], str]:
     rounds, requests, items = (1, 24, 32) if smoke else (7, 1000, None)
     with ExitStack() as stack:
         load, sink = (stack.enter_context(child(f"benchmarks.{name}")) for name in ("load", "sink"))
-        bench = Bench(way, load, sink, requests=requests, items=items)
-        expected = bench.written(bench.backend)
         everybody: list[tuple[Running, Found]] = []
         for gateway in gateways(way):
-            process = stack.enter_context(running(gateway, way, bench.backend))
-            found = Found(gateway, idle=process.memory())
+            process = stack.enter_context(running(gateway, way, sink.hello[way.transport]))
+            everybody.append((process, Found(gateway)))
+        bench = Bench(way, load, sink, requests=requests, items=items)
+        expected = bench.written(bench.backend)
+        for process, found in everybody:
+            process.ready()
+            found.idle = process.memory()
             found.fault = bench.check(process, expected)
-            everybody.append((process, found))
         for turn in range(rounds if smoke else rounds + 1):
             shift = turn % len(everybody)
             for process, found in everybody[shift:] + everybody[:shift]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -23,7 +24,7 @@ from benchmarks.measures import named
 
 __all__ = ["Gateway", "Running", "Way", "collector", "gateways", "running"]
 
-PATIENCE = 30.0  # seconds for a process to listen
+PATIENCE = 90.0  # seconds for a process to listen; many start at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,10 @@ class Way:
 
     transport: str  # "http" or "grpc"
     gzip: bool = False
+    json: bool = False  # in; out is always protobuf
 
     def __str__(self) -> str:
-        return self.transport + (" gzip" if self.gzip else "")
+        return self.transport + (" gzip" if self.gzip else "") + (" JSON" if self.json else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,25 @@ class Gateway:
 
 
 class Running:
-    """A gateway that listens."""
+    """A gateway's process."""
 
-    def __init__(self, gateway: Gateway, process: psutil.Process, address: str) -> None:
+    def __init__(
+        self, gateway: Gateway, process: psutil.Popen, address: str, said: IO[str]
+    ) -> None:
         self.gateway = gateway
         self.address = address
         self._process = process
+        self._said = said
+
+    def ready(self) -> None:
+        """Return when it listens.
+
+        Raises:
+            RuntimeError: it ended, or did not listen in time; with the last of what it said.
+        """
+        if not _listens(self._process, self.address):
+            self._said.seek(0)
+            raise RuntimeError(f"{self.gateway.name} does not listen: {self._said.read()[-2000:]}")
 
     def cpu(self) -> float:
         """Seconds of CPU that its process has used, user and system, all threads."""
@@ -133,11 +148,7 @@ def collector() -> list[Gateway]:
 
 @contextmanager
 def running(gateway: Gateway, way: Way, backend: str) -> Iterator[Running]:
-    """Run a gateway for as long as the block lasts.
-
-    Raises:
-        RuntimeError: it ended, or did not listen in time; with the last of what it said.
-    """
+    """Run a gateway for as long as the block lasts; the block says when it must be `ready`."""
     address, other = _free(), _free()
     http = way.transport == "http"
     command = list(gateway.command)
@@ -162,10 +173,7 @@ def running(gateway: Gateway, way: Way, backend: str) -> Iterator[Running]:
             env=environment | gateway.environment,
         )
         try:
-            if not _listens(process, address):
-                said.seek(0)
-                raise RuntimeError(f"{gateway.name} does not listen: {said.read()[-2000:]}")
-            yield Running(gateway, process, address)
+            yield Running(gateway, process, address, said)
         finally:
             process.terminate()
             try:

@@ -48,6 +48,7 @@ def knee(smoke: bool) -> Iterator[Measure]:
         everybody = gateways(way)
         for gateway in everybody:
             with running(gateway, way, bench.backend) as process:
+                process.ready()
                 found = _steps(bench, process, SHARES[:2] if smoke else SHARES, seconds)
             best = max((step["offered"] for step in found if step["good"]), default=0.0)
             lost, doubled = (sum(step[kind] for step in found) for kind in ("lost", "doubled"))

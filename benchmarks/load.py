@@ -11,8 +11,8 @@ Nothing is sent twice: what is refused is named in the answer, and loss is judge
 
     python -m benchmarks.load          steered over its standard input, see `control`
 
-    prepare(name, items, gzip, requests)        make bodies 0 to `requests`
-    run(transport, address, requests, senders, rate, first)
+    prepare(name, requests, items, gzip, json)        make bodies 0 to `requests`
+    run(transport, address, requests, senders, rate, gzip)
 """
 
 import asyncio
@@ -41,11 +41,12 @@ class Client(Protocol):
 class _Http(asyncio.Protocol):
     """One HTTP/1.1 connection, one request at a time."""
 
-    def __init__(self, address: str, gzip: bool) -> None:
+    def __init__(self, address: str, *, gzip: bool, json: bool) -> None:
         encoding = "Content-Encoding: gzip\r\n" if gzip else ""
+        kind = "json" if json else "x-protobuf"
         self._head = (
             f"POST /v1/traces HTTP/1.1\r\nHost: {address}\r\n{encoding}"
-            "Content-Type: application/x-protobuf\r\nContent-Length: %d\r\n\r\n"
+            f"Content-Type: application/{kind}\r\nContent-Length: %d\r\n\r\n"
         )
         self._answer: asyncio.Future[str] | None = None
         self._read = b""
@@ -99,14 +100,20 @@ class Load:
 
     def __init__(self) -> None:
         self._bodies: list[bytes] = []
-        self._gzip = False
+        self._gzip = self._json = False
 
     async def prepare(
-        self, *, name: str, items: int | None = None, gzip: bool = False, requests: int
+        self,
+        *,
+        name: str,
+        requests: int,
+        items: int | None = None,
+        gzip: bool = False,
+        json: bool = False,
     ) -> dict[str, int]:
         """Make the bodies."""
-        made = Bodies(name, items=items, gzip=gzip)
-        self._gzip = gzip
+        made = Bodies(name, items=items, gzip=gzip, json=json)
+        self._gzip, self._json = gzip, json
         self._bodies = [made.numbered(number) for number in range(requests)]
         return {"items": made.items, "size": made.size, "sent": len(self._bodies[0])}
 
@@ -118,6 +125,7 @@ class Load:
         requests: int,
         senders: int = 32,
         rate: float | None = None,
+        gzip: bool = False,
     ) -> dict[str, Any]:
         """Send bodies 0 to `requests`.
 
@@ -127,6 +135,7 @@ class Load:
             requests: as many.
             senders: under way at most; in an open loop, connections.
             rate: requests a second; None is a closed loop.
+            gzip: have gRPC compress; over HTTP, bodies come compressed.
 
         Returns:
             `answers` by what they were ("" is acknowledged), `refused` numbers, `seconds`
@@ -136,14 +145,20 @@ class Load:
         if transport == "http":
             loop = asyncio.get_running_loop()
             host, port = address.rsplit(":", 1)
+
+            def connection() -> _Http:
+                return _Http(address, gzip=self._gzip, json=self._json)
+
             clients: list[Client] = [
-                (await loop.create_connection(lambda: _Http(address, self._gzip), host, int(port)))[
-                    1
-                ]
+                (await loop.create_connection(connection, host, int(port)))[1]
                 for _ in range(senders)
             ]
         else:
-            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+            options = [
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.default_compression_algorithm", grpc.Compression.Gzip if gzip else 0),
+            ]
             channels = [
                 grpc.aio.insecure_channel(address, options=options) for _ in range(CHANNELS)
             ]

@@ -15,9 +15,11 @@ from benchmarks.measures import Measure, Section, from_row, named
 from benchmarks.memory import memory
 from benchmarks.operators import hand_over, sampling
 from benchmarks.peers import peers
+from benchmarks.pipelines import pipelines
 from benchmarks.processors import processors
 from benchmarks.sdk import on_end
 from benchmarks.sdk_export import sdk_export
+from benchmarks.transports import transports
 from benchmarks.workloads import described
 
 __all__ = ["MORE"]
@@ -111,6 +113,13 @@ def _memory(smoke: bool) -> Iterator[Measure]:
 
 MORE = (
     Section("knee", "gateways in an open loop at rising rates", knee, "everybody of P2"),
+    Section("transports", "one gateway over every way in and out", transports, "OTLP/HTTP"),
+    Section(
+        "pipelines",
+        "one pipeline on sync, asyncio, threads and both; fused and not; sizes of batches",
+        pipelines,
+        "sync, fused, batches of 8192",
+    ),
     Section(
         "peers",
         "batches of 8192, and five stages, in one process",

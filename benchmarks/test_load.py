@@ -5,6 +5,7 @@ import pytest
 from benchmarks.bodies import IDS, Bodies, expected_ids, gunzip
 from benchmarks.control import child
 from rxotlp.data import Signal, TelemetryData
+from rxotlp.wire.json import decode
 
 
 def test_every_span_of_every_body_has_an_id_of_its_own() -> None:
@@ -22,6 +23,13 @@ def test_gzip_changes_nothing_but_the_size() -> None:
     plain, packed = Bodies("spans", items=50), Bodies("spans", items=50, gzip=True)
     assert gunzip(packed.numbered(7)) == plain.numbered(7)
     assert len(packed.numbered(7)) < plain.size
+
+
+def test_json_has_the_same_ids() -> None:
+    """What comes as JSON leaves as protobuf, and is counted there."""
+    body = Bodies("spans", items=5, json=True).numbered(3).decode()
+    message = decode(Signal.TRACES, body)
+    assert set(IDS(message.SerializeToString())) == expected_ids(range(3, 4), 5)
 
 
 def test_only_spans_can_be_numbered() -> None:
