@@ -77,6 +77,7 @@ def child(*arguments: str) -> Iterator[Child]:
         text=True,
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,  # Ctrl-C is for the benchmark, which ends them
     )
     assert process.stdin is not None
     assert process.stdout is not None

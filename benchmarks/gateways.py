@@ -171,6 +171,7 @@ def running(gateway: Gateway, way: Way, backend: str) -> Iterator[Running]:
             stderr=said,
             cwd=ROOT,
             env=environment | gateway.environment,
+            start_new_session=True,  # Ctrl-C is for the benchmark, which ends it
         )
         try:
             yield Running(gateway, process, address, said)
