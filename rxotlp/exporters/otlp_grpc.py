@@ -4,30 +4,29 @@ Built on grpc's own channel with `.future()`, not on grpc.aio: the latter has on
 the process and is noisy when several event loops use it. For a request of 195 kB the two
 cost about the same CPU (a ratio of 1.04 between medians of six alternating runs, less than
 the spread of either). So a channel belongs to no loop, and one exporter serves any number
-of them.
-
-gRPC's threads do not survive a fork unless GRPC_ENABLE_FORK_SUPPORT=1 was set before the
-first import; a child opens channels of its own and never touches the parent's.
+of them; see `channels` for certificates that change, and for forks.
 """
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Lock
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import grpc
 from reactivex import abc
 
 from rxotlp._core import statuses
 from rxotlp._core.outcomes import FILTERED, Cause, Outcome, failed, rejected
+from rxotlp._core.text import masked
+from rxotlp.certificates import Reloaded
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.exporters import replies
 from rxotlp.exporters.base import Exporter
+from rxotlp.exporters.channels import Channels
+from rxotlp.exporters.credentials import GivenHeaders, HeaderFunction, basic, fresh, secrets_of
 from rxotlp.exporters.quiet import untraced
 from rxotlp.exporters.requests import too_large
 from rxotlp.exporters.targets import Arguments, Endpoint, Target
@@ -47,7 +46,7 @@ _COMPRESSIONS = {
 # An endpoint is a URL, and one without a port means its scheme's (RFC 9110, "http URI Scheme").
 _PORTS = {"http": 80, "https": 443}
 
-_OPTIONS = {
+_OPTIONS: dict[str, int | str] = {
     # A channel of our own: without it exporters to one address share a connection, and
     # with it one another's head-of-line blocking and back-off.
     "grpc.use_local_subchannel_pool": 1,
@@ -68,9 +67,6 @@ _OPTIONS = {
 # gRPC's own ways to name a target ("gRPC Name Resolution").
 _NAMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:")
 
-# Kept, so that no finalizer touches what a fork inherited from its parent.
-_inherited: list[object] = []
-
 
 @dataclass(frozen=True, slots=True)
 class _Route:
@@ -78,12 +74,22 @@ class _Route:
 
     address: str
     destination: str
-    credentials: grpc.ChannelCredentials | None = field(repr=False)
-    files: tuple[str | None, ...] = field(repr=False)
-    metadata: tuple[tuple[str, str], ...] = field(repr=False)
+    credentials: Reloaded[grpc.ChannelCredentials] | None = field(repr=False)
+    key: tuple[str | None, ...] = field(repr=False)  # of routes that may share a channel
+    metadata: Mapping[str, str] = field(repr=False)
+    function: HeaderFunction | None = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
     compression: str
     timeout: float
+
+    async def renewed(self) -> "_Route":
+        """The same with the headers of now; ValueError or TimeoutError when there are none."""
+        if self.function is None:
+            return self
+        async with asyncio.timeout(self.timeout):
+            given = await fresh("OtlpGrpc", self.function)
+        metadata = {**self.metadata, **_metadata(given)}
+        return replace(self, metadata=metadata, secrets=(*self.secrets, *secrets_of(given)))
 
 
 class OtlpGrpc(Exporter):
@@ -95,11 +101,14 @@ class OtlpGrpc(Exporter):
             that is not given here from OTEL_EXPORTER_OTLP_*; with an endpoint the
             environment is not read.
         insecure: plain connections for endpoints without a scheme; a scheme decides itself.
-        headers: sent as metadata; their values appear in no text of ours.
+        headers: sent as metadata; or a function, plain or async, that gives them anew for each
+            attempt. Their values appear in no text of ours.
+        bearer_token: for an Authorization header; `basic_auth` is the same of (user, password).
         compression: "none", "gzip" or "deflate".
         timeout: seconds for one attempt, connecting included.
         certificate: a file of certificates to trust instead of the system's.
         client_certificate: a file with our own certificate, and `client_key` with its key.
+            Files are read again when they have changed.
         max_request_size: bytes before compression; what is larger is not sent, and
             `ops.export` splits it (C8). The default is what gRPC servers accept unless told
             otherwise.
@@ -116,7 +125,9 @@ class OtlpGrpc(Exporter):
         endpoint: Endpoint = None,
         *,
         insecure: bool | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: GivenHeaders | None = None,
+        bearer_token: str | None = None,
+        basic_auth: tuple[str, str] | None = None,
         compression: str | None = None,
         timeout: float | None = None,
         certificate: str | None = None,
@@ -142,22 +153,22 @@ class OtlpGrpc(Exporter):
             client_key=client_key,
             compressions=tuple(_COMPRESSIONS),
             protocols=("grpc",),
+            bearer_token=bearer_token,
+            basic_auth=basic_auth,
         )
         arguments.check()
         self._limit = max_request_size
-        self._options = list({**_OPTIONS, **(channel_options or {})}.items())
         self._routes: dict[Signal, _Route] = {}
+        shared: dict[tuple[str | None, ...], Reloaded[grpc.ChannelCredentials]] = {}
         for signal in Signal:
             target = arguments.target(signal)
             if target is not None:
-                self._routes[signal] = _route(target)
+                self._routes[signal] = _route(target, shared)
         self.destination = ", ".join(
             dict.fromkeys(route.destination for route in self._routes.values())
         )
-        self._lock = Lock()
-        self._process = os.getpid()
-        self._channels: dict[tuple[str | None, ...], grpc.Channel] = {}
-        self._methods: dict[Signal, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        options: dict[str, int | str] = {**_OPTIONS, **(channel_options or {})}
+        self._channels = Channels(list(options.items()))
 
     async def export(self, data: TelemetryData) -> Outcome:
         """Make one attempt, which is one call."""
@@ -173,34 +184,39 @@ class OtlpGrpc(Exporter):
             return rejected(reason, cause=Cause.BAD_DATA)
         if len(body) > self._limit:
             return too_large(route.destination, data, len(body), self._limit)
+        try:
+            route = await route.renewed()
+        except (ValueError, TimeoutError) as error:
+            why = str(error) or "the function of headers took too long"
+            return failed(f"{route.destination}: not sent: {why}")
         return await self._call(route, body, data)
 
     def close(self) -> None:
         """Close the channels; calls under way come back as failed."""
-        if self._process != os.getpid():
-            self._forget_inherited()
-        with self._lock:
-            channels, self._channels = self._channels, {}
-            self._methods = {}
-        for channel in channels.values():
-            channel.close()
+        self._channels.close()
 
     async def _call(self, route: _Route, body: bytes, data: TelemetryData) -> Outcome:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[None] = loop.create_future()
+        line = self._channels.take(
+            route.key, route.address, _COMPRESSIONS[route.compression], route.credentials
+        )
         try:
-            with untraced():
-                call = self._method(data.signal, route).future(
-                    body, timeout=route.timeout, metadata=route.metadata
-                )
-        except ValueError as error:  # the channel was closed meanwhile
-            return failed(f"{route.destination}: {clean(str(error))}")
-        call.add_done_callback(_waker(loop, answer))
-        try:
-            await answer
-        except asyncio.CancelledError:
-            call.cancel()  # type: ignore[no-untyped-call]
-            raise
+            try:
+                with untraced():
+                    call = line.method(data.signal.names.grpc_method).future(
+                        body, timeout=route.timeout, metadata=tuple(route.metadata.items())
+                    )
+            except ValueError:  # its text may repeat the metadata
+                return failed(f"{route.destination}: not sent: the channel is closed")
+            call.add_done_callback(_waker(loop, answer))
+            try:
+                await answer
+            except asyncio.CancelledError:
+                call.cancel()  # type: ignore[no-untyped-call]
+                raise
+        finally:
+            self._channels.give_back(line)
         code = call.code()
         if code is grpc.StatusCode.OK:
             return replies.taken(
@@ -208,73 +224,80 @@ class OtlpGrpc(Exporter):
             )
         return _refused(route, code, call)
 
-    def _method(
-        self, signal: Signal, route: _Route
-    ) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
-        if self._process != os.getpid():
-            self._forget_inherited()
-        method = self._methods.get(signal)
-        if method is None:
-            with self._lock:
-                key = (route.address, route.compression, *route.files)
-                channel = self._channels.get(key)
-                if channel is None:
-                    channel = self._channels[key] = self._open(route)
-                method = self._methods[signal] = channel.unary_unary(
-                    signal.names.grpc_method,
-                    None,
-                    None,  # bytes in, bytes out
-                )
-        return method
 
-    def _open(self, route: _Route) -> grpc.Channel:
-        compression = _COMPRESSIONS[route.compression]
-        if route.credentials is None:
-            return grpc.insecure_channel(route.address, self._options, compression)
-        return grpc.secure_channel(route.address, route.credentials, self._options, compression)
-
-    def _forget_inherited(self) -> None:
-        _inherited.append((self._channels, self._methods))
-        self._channels, self._methods = {}, {}
-        self._lock = Lock()  # another thread of the parent may have held it
-        self._process = os.getpid()
-
-
-def _route(target: Target) -> _Route:
-    address, secure = _address(target)
-    files = (target.certificate, target.client_key, target.client_certificate)
+def _route(
+    target: Target, shared: dict[tuple[str | None, ...], Reloaded[grpc.ChannelCredentials]]
+) -> _Route:
+    address, secure, user = _address(target)
+    credentials: Reloaded[grpc.ChannelCredentials] | None = None
+    if secure:
+        credentials = shared.get(target.files)
+        if credentials is None:
+            credentials = shared[target.files] = Reloaded(
+                f"OtlpGrpc to {address}", target.files, lambda: _credentials(target)
+            )
+    headers = dict(target.headers)
+    if user is not None and "authorization" not in map(str.lower, headers):
+        headers["authorization"] = user
     return _Route(
         address=address,
         destination=address,
-        credentials=_credentials(target) if secure else None,
-        files=files if secure else (),
-        metadata=tuple((name.lower(), value) for name, value in target.headers.items()),
-        secrets=target.secrets,
+        credentials=credentials,
+        key=(address, target.compression, *(target.files if secure else ())),
+        metadata=_metadata(headers),
+        function=target.function,
+        secrets=secrets_of(headers),
         compression=target.compression,
         timeout=target.timeout,
     )
 
 
-def _address(target: Target) -> tuple[str, bool]:
-    """What gRPC is to connect to, and whether over TLS."""
+def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as gRPC takes them.
+
+    Raises:
+        ValueError: gRPC would refuse one, and show it.
+    """
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"OtlpGrpc(headers[{name!r}]): expected ASCII that prints")
+        if name.lower().endswith("-bin"):
+            raise ValueError(f"OtlpGrpc(headers[{name!r}]): expected no binary metadata")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _address(target: Target) -> tuple[str, bool, str | None]:
+    """What gRPC is to connect to, whether over TLS, and the URL's user as a header."""
     url = target.url
     scheme, found, _ = url.partition("://")
-    if url.startswith(_NAMES):
-        return url, not target.insecure
-    if not found:
+    named = url.startswith(_NAMES)
+    if named or not found:
+        if "@" in url:
+            raise ValueError(
+                "OtlpGrpc(endpoint): expected no user without a scheme; see basic_auth"
+            )
         host, _, port = url.rpartition(":")
-        if not host or not port.isdecimal():
+        if not named and not (host and port.isdecimal()):
             raise ValueError(f"OtlpGrpc(endpoint): {url!r}: expected [http[s]://]HOST:PORT")
-        return url, not target.insecure
-    parts = urlsplit(url)
+        return url, not target.insecure, None
+    try:
+        parts = urlsplit(url)
+        port_number = parts.port
+    except ValueError:  # its text may repeat what it could not read
+        raise ValueError(
+            f"OtlpGrpc(endpoint): {masked(url)!r}: expected [http[s]://]HOST:PORT"
+        ) from None
     if scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"OtlpGrpc(endpoint): scheme {scheme!r}: expected http or https")
     if parts.path.strip("/"):
         raise ValueError(
             f"OtlpGrpc(endpoint): the path {parts.path!r}: expected none; a path is OTLP/HTTP's"
         )
+    user: str | None = None
+    if parts.username is not None:
+        user = basic(unquote(parts.username), unquote(parts.password or ""))
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{parts.port or _PORTS[scheme]}", scheme == "https"
+    return f"{host}:{port_number or _PORTS[scheme]}", scheme == "https", user
 
 
 def _credentials(target: Target) -> grpc.ChannelCredentials:

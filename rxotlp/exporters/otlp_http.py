@@ -7,10 +7,9 @@ are not kept, proxies are not looked for. What the status means is decided in
 """
 
 import asyncio
-import base64
+import ssl
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import aiohttp
@@ -21,10 +20,13 @@ from yarl import URL
 
 from rxotlp._core import statuses
 from rxotlp._core.outcomes import FILTERED, Cause, Kind, Outcome, failed, rejected
+from rxotlp._core.text import masked
+from rxotlp.certificates import Reloaded
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError, RefusedError
 from rxotlp.exporters import replies
 from rxotlp.exporters.base import Exporter
+from rxotlp.exporters.credentials import GivenHeaders, HeaderFunction, basic, fresh, secrets_of
 from rxotlp.exporters.quiet import untraced
 from rxotlp.exporters.requests import Bodies, too_large
 from rxotlp.exporters.sessions import Connector, Sessions
@@ -56,7 +58,22 @@ class _Route:
     content_type: str
     encoding: str
     timeout: aiohttp.ClientTimeout
-    ssl: object = field(repr=False)
+    tls: Reloaded[ssl.SSLContext] | None = field(repr=False)
+    function: HeaderFunction | None = field(repr=False)
+
+    async def renewed(self) -> "_Route":
+        """The same with the headers of now; ValueError or TimeoutError when there are none."""
+        if self.function is None:
+            return self
+        async with asyncio.timeout(self.timeout.total):
+            given = await fresh("OtlpHttp", self.function)
+        headers = self.headers.copy()
+        headers.update(given)
+        for name in ("Content-Type", "Content-Encoding"):  # not theirs to say
+            headers.pop(name, None)
+            if name in self.headers:
+                headers[name] = self.headers[name]
+        return replace(self, headers=headers, secrets=(*self.secrets, *secrets_of(given)))
 
 
 class OtlpHttp(Exporter):
@@ -66,11 +83,14 @@ class OtlpHttp(Exporter):
         endpoint: a base URL (`v1/traces` and so on are added), or a complete URL for each
             signal. None takes everything that is not given here from OTEL_EXPORTER_OTLP_*;
             with an endpoint the environment is not read.
-        headers: sent with each request; their values appear in no text of ours.
+        headers: sent with each request; or a function, plain or async, that gives them anew
+            for each attempt. Their values appear in no text of ours.
+        bearer_token: for an Authorization header; `basic_auth` is the same of (user, password).
         compression: "none", "gzip", "deflate" or, where the library is, "zstd".
         timeout: seconds for one attempt, connecting included.
         certificate: a file of certificates to trust instead of the system's.
         client_certificate: a file with our own certificate, and `client_key` with its key.
+            Files are read again when they have changed.
         protocol: "http/protobuf" or "http/json".
         max_request_size: bytes before compression; what is larger is not sent, and
             `ops.export` splits it (C8).
@@ -86,7 +106,9 @@ class OtlpHttp(Exporter):
         self,
         endpoint: Endpoint = None,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: GivenHeaders | None = None,
+        bearer_token: str | None = None,
+        basic_auth: tuple[str, str] | None = None,
         compression: str | None = None,
         timeout: float | None = None,
         certificate: str | None = None,
@@ -117,15 +139,18 @@ class OtlpHttp(Exporter):
             client_key=client_key,
             compressions=("none", *(name for name in ENCODINGS if name != "identity")),
             protocols=tuple(_CONTENT_TYPES),
+            bearer_token=bearer_token,
+            basic_auth=basic_auth,
         )
         arguments.check()
         self._limit = max_request_size
         self._max_connections = max_connections
         self._routes: dict[Signal, _Route] = {}
+        shared: dict[tuple[str | None, ...], Reloaded[ssl.SSLContext]] = {}
         for signal in Signal:
             target = arguments.target(signal)
             if target is not None:
-                self._routes[signal] = _route(signal, target)
+                self._routes[signal] = _route(signal, target, shared)
         self.destination = ", ".join(
             dict.fromkeys(_address(route.url) for route in self._routes.values())
         )
@@ -150,8 +175,14 @@ class OtlpHttp(Exporter):
                 return too_large(route.destination, data, len(body), self._limit)
             if route.encoding != "none":
                 body = await _compressed(route.encoding, body)
-        with untraced():
-            outcome = await self._post(route, body, data)
+        try:
+            route = await route.renewed()
+        except (ValueError, TimeoutError) as error:
+            why = str(error) or "the function of headers took too long"
+            outcome = failed(f"{route.destination}: not sent: {why}")
+        else:
+            with untraced():
+                outcome = await self._post(route, body, data)
         if outcome.kind is Kind.FAILED:
             self._bodies.keep(data, body)
         return outcome
@@ -183,7 +214,7 @@ class OtlpHttp(Exporter):
                 data=_Body(body, route.content_type),
                 headers=route.headers,
                 timeout=route.timeout,
-                ssl=route.ssl,  # type: ignore[arg-type]
+                ssl=True if route.tls is None else route.tls.get(),
                 allow_redirects=False,
             ) as response:
                 return await _outcome(route, response, data)
@@ -207,14 +238,12 @@ class _Body(BytesPayload):
         self._size = len(body)
 
 
-def _route(signal: Signal, target: Target) -> _Route:
-    url = URL(target.url)
-    if url.scheme not in ("http", "https") or not url.host:
-        shown = url.with_user(None).with_query(None) if url.host else url.scheme or "no scheme"
-        raise ValueError(
-            f"OtlpHttp(endpoint): {str(shown)!r} for {signal.value}: expected "
-            "http://HOST[:PORT] or https://HOST[:PORT]"
-        )
+def _route(
+    signal: Signal,
+    target: Target,
+    shared: dict[tuple[str | None, ...], Reloaded[ssl.SSLContext]],
+) -> _Route:
+    url = _url(signal, target.url)
     if not target.complete:
         url = url.with_path(url.path.rstrip("/") + signal.names.http_path, keep_query=True)
     content_type = _CONTENT_TYPES[target.protocol]
@@ -223,13 +252,17 @@ def _route(signal: Signal, target: Target) -> _Route:
     headers["Content-Type"] = content_type
     if target.compression != "none":
         headers["Content-Encoding"] = target.compression
-    secrets = (*target.secrets, *url.query.values())
     if url.user is not None:
         # aiohttp would do it, but refuses when there is an Authorization header as well.
-        basic = base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
-        headers.setdefault("Authorization", f"Basic {basic}")
-        secrets += (basic, url.password or "")
-        url = url.with_user(None)
+        headers.setdefault("Authorization", basic(url.user, url.password or ""))
+    told = {**target.headers, "": headers.get("Authorization", "")}
+    secrets = (*secrets_of(told), *url.query.values(), url.password or "")
+    url = url.with_user(None)
+    tls: Reloaded[ssl.SSLContext] | None = None
+    if url.scheme == "https":
+        tls = shared.get(target.files)
+        if tls is None:
+            tls = shared[target.files] = target.tls(f"OtlpHttp to {_address(url)}")
     return _Route(
         url=url,
         destination=f"{_address(url)}{url.path}",
@@ -238,8 +271,23 @@ def _route(signal: Signal, target: Target) -> _Route:
         content_type=content_type,
         encoding=target.compression,
         timeout=aiohttp.ClientTimeout(total=target.timeout),
-        ssl=target.ssl_context() if url.scheme == "https" else True,
+        tls=tls,
+        function=target.function,
     )
+
+
+def _url(signal: Signal, given: str) -> URL:
+    try:
+        url = URL(given)
+        good = url.scheme in ("http", "https") and url.host
+    except ValueError:  # its text may repeat what it could not read
+        good = None
+    if not good:
+        raise ValueError(
+            f"OtlpHttp(endpoint): {masked(given)!r} for {signal.value}: expected "
+            "http://HOST[:PORT] or https://HOST[:PORT]"
+        )
+    return url
 
 
 def _address(url: URL) -> str:

@@ -17,7 +17,6 @@ from rxotlp.exporters.credentials import (
     HeaderFunction,
     basic,
     check_headers,
-    secrets_of,
 )
 from rxotlp.wire.signals import Signal
 
@@ -56,11 +55,6 @@ class Target:
     function: HeaderFunction | None = field(default=None, repr=False)
 
     @property
-    def secrets(self) -> tuple[str, ...]:
-        """What no text may show of `headers`."""
-        return secrets_of(self.headers)
-
-    @property
     def files(self) -> tuple[str | None, ...]:
         """The certificate files, which may change."""
         return (self.certificate, self.client_certificate, self.client_key)
@@ -72,10 +66,6 @@ class Target:
             OSError: a file that cannot be read or holds no certificate, named.
         """
         return Reloaded(what, self.files, self._context)
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """As `tls`, once and for all."""
-        return self.tls("an exporter").get()
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.certificate)
