@@ -222,10 +222,10 @@ class _Batch(Shell):
     def _watch_admissions(self, share: Share) -> None:
         """Know whose credit the batches hold, and let go when somebody waits for it."""
         for receipt in share.receipts():
-            credit = receipt.credit
-            if credit is not None and credit.admission not in self._admissions:
-                self._admissions.add(credit.admission)
-                credit.admission.add_holder(self, self._hurry)
+            for credit in receipt.credits():
+                if credit.admission not in self._admissions:
+                    self._admissions.add(credit.admission)
+                    credit.admission.add_holder(self, self._hurry)
         if any(admission.waiting for admission in self._admissions):
             self._hurry()
 

@@ -73,6 +73,27 @@ def test_a_gateway_shows_its_sources_stages_branches_and_exporters() -> None:
     }
 
 
+def test_stages_that_watch_their_branches_show_them() -> None:
+    """And what a mirror copies leads away from the stream, which goes on."""
+    levels: list[Any] = [
+        ops.circuit_breaker(exporters.OtlpHttp("http://near:4318")),
+        ops.time_limit(exporters.OtlpHttp("http://far:4318"), 5),
+    ]
+    stream = sources.otlp().pipe(ops.mirror(exporters.Memory(), 0.1), ops.failover(levels))
+    assert Chart(Pipeline(stream).to_mermaid()).arrows == {
+        ("otlp", "-->", "", "mirror"),
+        ("mirror", "-->", "copies", "export"),
+        ("export", "-->", "", "Memory to memory"),
+        ("mirror", "-->", "", "failover"),
+        ("failover", "-->", "0", "circuit_breaker"),
+        ("circuit_breaker", "-->", "protected", "export#2"),
+        ("export#2", "-->", "", "OtlpHttp to near:4318"),
+        ("failover", "-->", "1", "time_limit"),
+        ("time_limit", "-->", "limited", "export#3"),
+        ("export#3", "-->", "", "OtlpHttp to far:4318"),
+    }
+
+
 def test_what_branches_give_goes_on_behind_their_stage() -> None:
     """Branches may end in the middle of a pipeline."""
     stream = sources.otlp().pipe(ops.broadcast(ops.batch(name="a"), ops.batch(name="b")), memory())

@@ -31,7 +31,7 @@ class Graph:
 
     stages: list[str]
     branches: "list[Graph]" = field(default_factory=list)
-    broadcast: bool = False
+    joint: str = "route"
 
 
 def make(stage: str, dice: random.Random) -> Callable[[Any], Any]:
@@ -120,6 +120,20 @@ def make(stage: str, dice: random.Random) -> Callable[[Any], Any]:
             return ops.discarding(option, native)
         case "wire_tap":
             return ops.wire_tap(lambda _: None)
+        case "circuit_breaker":
+            return protected(ops.chain(sometimes), dice)
+        case "failover":
+            return ops.failover(
+                [ops.chain(sometimes), ops.time_limit(ops.batch(max_delay=0.4), 0.3)],
+                recover_after=0.2,
+                linger=1.0,
+            )
+        case "mirror":
+            copies: Any = dice.choice([rx_ops.delay(0.3), rx_ops.scan(lambda _, new: new)])
+            copies = dice.choice([copies, rx_ops.take(2), ops.chain(sometimes)])
+            return ops.mirror(copies, 0.7, max_items=dice.choice([1, 4]), linger=0.5)
+        case "time_limit":
+            return ops.time_limit(ops.chain(sometimes), dice.choice([0.2, 0.6]))
         case "filter":
             return rx_ops.filter(lambda _: dice.random() < 0.8)
         case "delay":
@@ -129,6 +143,13 @@ def make(stage: str, dice: random.Random) -> Callable[[Any], Any]:
         case "take":
             return rx_ops.take(3)
     raise AssertionError(stage)
+
+
+def protected(inner: Callable[[Any], Any], dice: random.Random) -> Callable[[Any], Any]:
+    """In a breaker that opens soon."""
+    return ops.circuit_breaker(
+        inner, failures=dice.choice([1, 3]), open_for=0.3, probes=dice.choice([1, 2])
+    )
 
 
 STAGES = [
@@ -157,12 +178,19 @@ STAGES = [
     "discarding debounce",
     "discarding sample",
     "wire_tap",
+    "circuit_breaker",
+    "failover",
+    "mirror",
+    "time_limit",
     "filter",
     "delay",
     "share",
     "take",
     "stop",
 ]
+
+
+JOINTS = ["route", "broadcast", "failover", "circuit_breaker", "time_limit", "mirror"]
 
 
 def build(graph: Graph, dice: random.Random) -> Callable[[Any], Any]:
@@ -172,8 +200,18 @@ def build(graph: Graph, dice: random.Random) -> Callable[[Any], Any]:
     last: Any
     if not branches:
         last = ops.export(Recorder(lambda _: dice.choice(OUTCOMES)))
-    elif graph.broadcast:
+    elif graph.joint == "broadcast":
         last = ops.broadcast(*branches, required=dice.choice([None, [0]]))
+    elif graph.joint == "failover":
+        levels = [*branches, protected(branches[0], dice)]
+        last = ops.failover(levels, recover_after=dice.choice([0.1, 1.0]), linger=1.0)
+    elif graph.joint == "circuit_breaker":
+        last = protected(branches[0], dice)
+    elif graph.joint == "time_limit":
+        last = ops.time_limit(branches[0], dice.choice([0.3, 2.0]))
+    elif graph.joint == "mirror":
+        mirror = ops.mirror(branches[-1], 0.7, max_items=dice.choice([2, 9]), linger=0.5)
+        last = rx.compose(mirror, branches[0])
     else:
         names = list(range(len(branches)))
         by: Any = dice.choice(
@@ -197,7 +235,7 @@ graphs = st.recursive(
         Graph,
         st.lists(st.sampled_from(STAGES), max_size=3),
         st.lists(inner, min_size=1, max_size=3),
-        st.booleans(),
+        st.sampled_from(JOINTS),
     ),
     max_leaves=5,
 )

@@ -10,9 +10,10 @@ from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
 from rxotlp import processors
+from rxotlp._core.outcomes import failed
 from rxotlp.data import TelemetryData
 from rxotlp.processors import attr
-from rxotlp.testing import check_operator, check_processor, logs, spans
+from rxotlp.testing import Recorder, check_operator, check_processor, logs, spans
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,11 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
     ),
     "chain": (lambda: ops.chain(same), {}),
     "chain async": (lambda: ops.chain(same, slowly), {}),
+    "circuit_breaker": (lambda: ops.circuit_breaker(ops.chain(slowly)), {}),
+    "circuit_breaker export": (
+        lambda exporter: ops.circuit_breaker(exporter, failures=2),
+        {"exports": True},
+    ),
     "collect": (lambda: ops.collect(max_records=3, max_delay=1), {}),
     "discarding": (
         lambda: ops.discarding("debounced", rx_ops.debounce(0.01)),
@@ -50,6 +56,15 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
         lambda exporter: ops.export(exporter, max_concurrent=ops.adaptive_concurrency()),
         {"exports": True},
     ),
+    "failover": (lambda: ops.failover([ops.chain(same), ops.chain(slowly)], linger=1.0), {}),
+    "failover batch": (
+        lambda: ops.failover([ops.batch(max_items=3, max_delay=1), ops.chain(same)]),
+        {},
+    ),
+    "failover export": (
+        lambda exporter: ops.failover([Recorder(failed("down")), exporter]),
+        {"exports": True},
+    ),
     "filter_records": (
         lambda: ops.filter_records(lambda record: record.body != 3),
         {"may": {"filter"}},
@@ -57,6 +72,8 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
     "log": (lambda: ops.log("here"), {}),
     "map_records": (lambda: ops.map_records(lambda record: None), {}),
     "measure": (lambda: ops.measure("here"), {}),
+    "mirror": (lambda: ops.mirror(ops.chain(slowly), 0.5), {}),
+    "mirror export": (lambda: ops.mirror(Recorder(failed("down")), 1), {}),
     "parallel": (lambda: ops.parallel(slowly, max_concurrent=2), {"may": {"reorder"}}),
     "parallel blocking": (lambda: ops.parallel(same, max_concurrent=2), {"may": {"reorder"}}),
     "parallel ordered": (lambda: ops.parallel(slowly, max_concurrent=2, ordered=True), {}),
@@ -90,6 +107,11 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
     ),
     "split_by": (lambda: ops.split_by("service.name"), {}),
     "split_by selector": (lambda: ops.split_by(ops.by_scope()), {}),
+    "time_limit": (lambda: ops.time_limit(ops.chain(slowly), 20), {}),
+    "time_limit export": (
+        lambda exporter: ops.time_limit(ops.export(exporter, retry=None), 20),
+        {"exports": True},
+    ),
     "wire_tap": (lambda: ops.wire_tap(lambda _: None), {}),
 }
 
