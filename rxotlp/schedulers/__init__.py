@@ -15,6 +15,7 @@ from rxotlp.schedulers.sync import SyncScheduler
 from rxotlp.schedulers.task import TaskScheduler
 from rxotlp.schedulers.task_config import SchedulerConfig, TaskStatistics
 from rxotlp.schedulers.virtual import VirtualScheduler
+from rxotlp.schedulers.workers import WorkerPool
 
 __all__ = [
     "AdjustmentController",
@@ -35,6 +36,7 @@ __all__ = [
     "TaskScheduler",
     "TaskStatistics",
     "VirtualScheduler",
+    "WorkerPool",
     "default_scheduler",
     "plot_decisions",
     "read_series",

@@ -15,8 +15,8 @@ from rxotlp.schedulers import *
 from rxotlp.testing import ids_of, logs
 """
 
-HERE = Path(__file__).parent
-README = HERE.parent.parent / "rxotlp" / "flows" / "README.md"
+TESTS = Path(__file__).parent.parent
+README = TESTS.parent / "rxotlp" / "flows" / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
@@ -29,7 +29,7 @@ def test_an_example_runs(number: int) -> None:
 
 def test_tables_name_what_is_there() -> None:
     """A test that was renamed leaves its row behind."""
-    sources = {path.stem: path.read_text(encoding="utf-8") for path in HERE.glob("test_*.py")}
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")}
     known = {*sources, *re.findall(r"def (test_\w+)", "".join(sources.values()))}
     named = set(re.findall(r"`(test_\w+)`", TEXT))
     assert named
