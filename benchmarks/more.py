@@ -17,6 +17,7 @@ from benchmarks.operators import hand_over, sampling
 from benchmarks.peers import peers
 from benchmarks.pipelines import pipelines
 from benchmarks.processors import processors
+from benchmarks.scheduling import SCHEDULING
 from benchmarks.sdk import on_end
 from benchmarks.sdk_export import sdk_export
 from benchmarks.transports import transports
@@ -159,4 +160,5 @@ MORE = (
         "a Subject with one map, in plain reactivex",
     ),
     Section("memory", "the demo's gateway, a million items", _memory, "itself", "at most 32 MiB"),
+    *SCHEDULING,
 )
