@@ -75,7 +75,9 @@ def write(found: dict[str, Any]) -> None:
         if path.exists():
             known = json.loads(path.read_text())
             kept |= {one["name"]: one for one in known} if isinstance(known, list) else {}
-    kept |= found
+    for name, one in found.items():
+        if name not in kept or any(part["figure"] is not None for part in one["measures"]):
+            kept[name] = one  # what says nothing replaces nothing
     goals, more = (
         [kept[section.name] for section in sections if section.name in kept]
         for sections in (GOALS, MORE)

@@ -151,8 +151,8 @@ class Bench:
         found.p99.append(result["latency"]["p99"])
 
 
-def _measured(way: Way, *, smoke: bool) -> tuple[list[Found], str]:
-    """Everybody on one way; the payload."""
+def _measured(way: Way, *, smoke: bool) -> tuple[list[Found], str, bool]:
+    """Everybody on one way; the payload; whether every round was made."""
     rounds, requests, items = (1, 24, 32) if smoke else (7, 1000, None)
     with ExitStack() as stack:
         load, sink = (stack.enter_context(child(f"benchmarks.{name}")) for name in ("load", "sink"))
@@ -166,20 +166,29 @@ def _measured(way: Way, *, smoke: bool) -> tuple[list[Found], str]:
             process.ready()
             found.idle = process.memory()
             found.fault = bench.check(process, expected)
-        for turn in range(rounds if smoke else rounds + 1):
-            shift = turn % len(everybody)
-            for process, found in everybody[shift:] + everybody[:shift]:
-                bench.round(process, found)
-                if not turn and not smoke:  # the first warms up
-                    for runs in (found.us, found.rates, found.p99):
-                        runs.clear()
-                found.peak = process.peak()
-        return [found for _, found in everybody], bench.payload
+        try:
+            for turn in range(rounds if smoke else rounds + 1):
+                shift = turn % len(everybody)
+                for process, found in everybody[shift:] + everybody[:shift]:
+                    bench.round(process, found)
+                    if not turn and not smoke:  # the first warms up
+                        for runs in (found.us, found.rates, found.p99):
+                            runs.clear()
+                    found.peak = process.peak()
+        except KeyboardInterrupt:
+            whole = min(len(found.us) for _, found in everybody)
+            for _, found in everybody:
+                for runs in (found.us, found.rates, found.p99):
+                    del runs[whole:]
+            if not whole:
+                raise
+            return [found for _, found in everybody], bench.payload, False
+        return [found for _, found in everybody], bench.payload, True
 
 
 def _compared(way: Way, bounds: dict[str, float | None], *, smoke: bool) -> Iterator[Measure]:
     """Ours against the Collector, which has the goal, and against the Python peer."""
-    found, payload = _measured(way, smoke=smoke)
+    found, payload, complete = _measured(way, smoke=smoke)
     by_side: dict[str, list[Found]] = {"ours": [], "python": [], "collector": []}
     for one in found:
         by_side[one.gateway.side].append(one)
@@ -204,6 +213,8 @@ def _compared(way: Way, bounds: dict[str, float | None], *, smoke: bool) -> Iter
     for one in found:
         if not one.fault and one.us:
             yield _alone(way, one, payload)
+    if not complete:
+        raise KeyboardInterrupt
 
 
 def _alone(way: Way, found: Found, payload: str) -> Measure:

@@ -71,6 +71,21 @@ def test_what_fails_stops_nothing_else_and_other_results_stay(
     assert "1 passed, 1 failed other" in capsys.readouterr().out
 
 
+def test_a_run_without_a_figure_leaves_the_figures_there_were(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the first second must not wipe out yesterday's hour."""
+    assert _run(monkeypatch, "P2") == 0
+
+    def at_once(_smoke: bool) -> Iterator[Measure]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "GOALS", (Section("P2", "w", at_once),))
+    assert _run(monkeypatch, "P2") == 1
+    (found,) = json.loads((results / "goals.json").read_text())
+    assert found["measures"][0]["figure"] == 4.0
+
+
 def test_an_unknown_name_is_refused_with_those_there_are(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
