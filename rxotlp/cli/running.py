@@ -4,17 +4,19 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
+from typing import Any, TypeVar
 
 from rxotlp.pipeline import Pipeline
 
-__all__ = ["main"]
+__all__ = ["Signals", "main", "run_on_a_loop"]
 
 logger = logging.getLogger("rxotlp")
 
-
 WATCH_EVERY = 0.1  # seconds
+
+Result = TypeVar("Result")
 
 
 def main(
@@ -32,6 +34,11 @@ def main(
         drain_timeout: seconds.
         watch: called now and then while it runs; stops it by returning True.
     """
+    run_on_a_loop(_run(pipeline, in_threads, drain_timeout, watch))
+
+
+def run_on_a_loop(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """As `asyncio.run`, on uvloop where there is one."""
     try:
         import uvloop
     except ImportError:
@@ -39,7 +46,7 @@ def main(
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_run(pipeline, in_threads, drain_timeout, watch))
+        return runner.run(coroutine)
 
 
 async def _run(
@@ -49,7 +56,7 @@ async def _run(
     watch: Callable[[], bool] | None,
 ) -> None:
     stop = asyncio.Event()
-    with _Signals(asyncio.get_running_loop(), stop):
+    with Signals(asyncio.get_running_loop(), stop):
         if in_threads:
             await asyncio.to_thread(pipeline.start)
         else:
@@ -77,16 +84,28 @@ async def _watch(watch: Callable[[], bool], stop: asyncio.Event) -> None:
     stop.set()
 
 
-class _Signals:
+class Signals:
     """Turns the first SIGINT or SIGTERM into an event and a second SIGINT into the end.
 
     Handlers of the `signal` module, not of the loop: a loop that is stuck in an action must
     not keep the second SIGINT waiting.
+
+    Args:
+        loop: where the event lives.
+        stop: is set by the first.
+        at_once: called before the second ends the process; must not wait for anything.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stop: asyncio.Event,
+        *,
+        at_once: Callable[[], object] = lambda: None,
+    ) -> None:
         self._loop = loop
         self._stop = stop
+        self._at_once = at_once
         self._before: dict[int, object] = {}
         self._asked = False
 
@@ -102,6 +121,7 @@ class _Signals:
         if self._asked and number == signal.SIGINT:
             # Not through logging or stdout: this may have interrupted them, lock and all.
             os.write(2, b"rxotlp: interrupted again; what is in flight is lost to its senders\n")
+            self._at_once()
             os._exit(128 + signal.SIGINT)
         self._asked = True
         self._loop.call_soon_threadsafe(self._stop.set)

@@ -8,14 +8,14 @@ exit status   0  everything that came in is accounted for and was answered
 """
 
 import enum
+from collections.abc import Iterable
 
 import typer
 
-from rxotlp._core.text import printable
 from rxotlp.drain import Report
 from rxotlp.pipeline import Pipeline
 
-__all__ = ["Status", "exit_with", "say", "status_of"]
+__all__ = ["Status", "exit_with", "say", "status_of", "worst"]
 
 
 class Status(enum.IntEnum):
@@ -28,21 +28,46 @@ class Status(enum.IntEnum):
     UNBALANCED = 4
 
 
-def status_of(pipeline: Pipeline, report: Report) -> Status:
-    """The status that a pipeline which has run comes to."""
+_FROM_BAD_TO_WORSE = (
+    Status.GOOD,
+    Status.UNDELIVERED,
+    Status.UNBALANCED,
+    Status.FAILED,
+    Status.USAGE,
+)
+
+
+def status_of(pipeline: Pipeline, report: Report, *, tell: bool = True) -> Status:
+    """The status that a pipeline which has run comes to.
+
+    Args:
+        pipeline: stopped.
+        report: its.
+        tell: say what is undelivered, and where.
+    """
     if pipeline.error is not None:
         return Status.FAILED
     if report.unbalanced:
         return Status.UNBALANCED
     if report.undelivered:
-        say(report)
+        if tell:
+            say(report)
         return Status.UNDELIVERED
     return Status.GOOD
 
 
+def worst(statuses: Iterable[int]) -> Status:
+    """The status of a run of several processes; one that is not ours (a signal) is a failure."""
+    known = [
+        Status(status) if status in Status.__members__.values() else Status.FAILED
+        for status in statuses
+    ]
+    return max(known, key=_FROM_BAD_TO_WORSE.index, default=Status.GOOD)
+
+
 def say(text: object) -> None:
-    """One line on stderr, whatever is in `text`."""
-    typer.echo(f"rxotlp: {printable(str(text))}", err=True)
+    """One line on stderr."""
+    typer.echo(f"rxotlp: {text}", err=True)
 
 
 def exit_with(status: Status, error: Exception) -> typer.Exit:
