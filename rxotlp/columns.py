@@ -18,16 +18,15 @@ texts as they are, all else as JSON. Where there is no value it is null; when no
 the column has the type null.
 """
 
-import base64
-import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from itertools import chain, repeat
 from typing import Any
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from rxotlp.columns_extra import HandlerPool, pa, pc
+from rxotlp.columns_values import KINDS, from_python, settled, several
 from rxotlp.errors import DecodeError
 from rxotlp.wire import values
 from rxotlp.wire.projection import projection
@@ -185,7 +184,17 @@ class Reading:
         found = self._fields.get(name)
         if found is None:  # another kind of data point has it
             return pa.nulls(self._rows, types(self._signal)[name])
-        return _settled(found) if name == "body" else found
+        if name == "body":
+            decoded = settled(found)
+            return from_python(self._bodies()) if decoded is None else decoded
+        return found
+
+    def _bodies(self) -> list[Any]:
+        return [
+            values.value(rows.message(index).body)
+            for rows in self._lists
+            for index in range(len(rows.raw))
+        ]
 
     def _project(self, names: Sequence[str]) -> dict[str, Any]:
         """The fields that these columns are made of, in the order of the records."""
@@ -233,7 +242,7 @@ class Reading:
 
     def _attribute(self, key: str) -> Any:
         if self._signal is Signal.PROFILES:  # whose attributes stand in the dictionary
-            return _from_python(
+            return from_python(
                 [
                     rows.attributes(rows.message(index)).get(key)
                     for rows in self._lists
@@ -252,10 +261,14 @@ class Reading:
             places = last_first.take(where)
         self.absent[key] = places.is_null() if places.null_count else None
         try:
-            decoded = _handler(AnyValue, _KINDS).array_to_record_batch(found.take(places))
+            decoded = _handler(AnyValue, KINDS).array_to_record_batch(found.take(places))
         except ValueError as error:
             raise _unreadable(self._lists, error) from None
-        return _settled(decoded.to_struct_array())
+        made = settled(decoded.to_struct_array())
+        if made is None:
+            raw = found.take(places).to_pylist()
+            return from_python([values.value(AnyValue.FromString(one or b"")) for one in raw])
+        return made
 
     @property
     def _numbers(self) -> Any:
@@ -264,7 +277,7 @@ class Reading:
     def _repeated(self, get: Callable[[Rows], Any], type_: Any = None) -> Any:
         """What is the same for all records of a list."""
         found = [get(rows) for rows in self._lists]
-        each = pa.array(found, type_) if type_ is not None else _from_python(found)
+        each = pa.array(found, type_) if type_ is not None else from_python(found)
         if len(found) == 1:
             return pa.repeat(each[0], self._rows)
         lengths = (len(rows.raw) for rows in self._lists)
@@ -272,13 +285,31 @@ class Reading:
         return each.take(pa.array(places, pa.int64()))
 
 
-def _decode(record: Any, wanted: tuple[str, ...], lists: Sequence[Rows]) -> Any:
+def _decode(record: Any, wanted: tuple[str, ...], lists: Sequence[Rows]) -> dict[str, Any]:
     """The wanted fields of all records of a kind."""
     raw = [one for rows in lists for one in rows.raw]
     try:
-        return _handler(record, wanted).list_to_record_batch(raw)
+        batch = _handler(record, wanted).list_to_record_batch(raw)
     except ValueError as error:
         raise _unreadable(lists, error) from None
+    made = {name: batch[name] for name in wanted}
+    for oneof in record.DESCRIPTOR.oneofs:
+        members = [field.name for field in oneof.fields]
+        if len(members) < 2 or made.keys().isdisjoint(members):
+            continue
+        if several([batch[name] for name in members]):
+            made |= {
+                name: _one_by_one(name, lists, column.type)
+                for name, column in made.items()
+                if name in members
+            }
+    return made
+
+
+def _one_by_one(name: str, lists: Sequence[Rows], type_: Any) -> Any:
+    """A member of a `oneof`, by messages."""
+    found = (rows.message(index) for rows in lists for index in range(len(rows.raw)))
+    return pa.array([getattr(one, name) if one.HasField(name) else None for one in found], type_)
 
 
 def _unreadable(lists: Sequence[Rows], error: ValueError) -> DecodeError:
@@ -293,70 +324,3 @@ def _unreadable(lists: Sequence[Rows], error: ValueError) -> DecodeError:
 def _handler(record: Any, wanted: tuple[str, ...]) -> Any:
     descriptor = projection(record, wanted)
     return HandlerPool([descriptor.file]).get_for_message(descriptor)
-
-
-# -- values ----------------------------------------------------------------------------------
-
-_LISTS: dict[str, Any] = {"array_value": ArrayValue, "kvlist_value": KeyValueList}
-_KINDS = tuple(field.name for field in AnyValue.DESCRIPTOR.fields)
-_NUMBERS = {"int_value", "double_value"}
-
-
-def _settled(found: Any) -> Any:
-    """Values of all kinds as one column."""
-    children = {
-        field.name: child
-        for field, child in zip(found.type, found.flatten(), strict=True)
-        if child.null_count < len(child)
-    }
-    if not children:
-        return pa.nulls(len(found))
-    if len(children) == 1:
-        name, only = next(iter(children.items()))
-        if name not in _LISTS:
-            return only
-    elif children.keys() == _NUMBERS:
-        return pc.coalesce(children["double_value"], children["int_value"].cast(pa.float64()))
-    columns = [(name, child.to_pylist()) for name, child in children.items()]
-    texts: list[str | None] = [None] * len(found)
-    for name, column in columns:
-        for index, value in enumerate(column):
-            if value is not None:
-                texts[index] = _text(_plain(name, value))
-    return pa.array(texts, pa.string())
-
-
-def _plain(kind: str, value: Any) -> Any:
-    """A list or mapping out of its bytes; else the value itself."""
-    if kind not in _LISTS:
-        return value
-    inner = _LISTS[kind].FromString(value).values
-    if kind == "kvlist_value":
-        return dict(values.attributes(inner))
-    return [values.value(one) for one in inner]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=_bytes)
-
-
-def _bytes(value: bytes) -> str:
-    return base64.b64encode(value).decode()
-
-
-_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
-_TYPES[bytes] = pa.binary()
-
-
-def _from_python(found: list[Any]) -> Any:
-    """Python values as one column, by the same rules."""
-    kinds = {type(value) for value in found if value is not None}
-    if not kinds:
-        return pa.nulls(len(found))
-    if kinds == {int, float}:
-        return pa.array(found, pa.float64())
-    kind = kinds.pop()
-    if kinds or kind not in _TYPES:
-        texts = [None if value is None else _text(value) for value in found]
-        return pa.array(texts, pa.string())
-    return pa.array(found, _TYPES[kind])

@@ -49,7 +49,7 @@ def change_columns(
     lists = list(Source(signal, payload, shape).walk())
     reading = Reading(lists, signal, names)
     batch = reading.batch(names)
-    made = _columns(function(batch), batch.num_rows)
+    made = _columns(function(batch), sum(len(rows.raw) for rows in lists))
     unread = [name for name in made if name not in names]
     if unread:
         named("map_columns", signal, unread)
