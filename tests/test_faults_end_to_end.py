@@ -10,7 +10,6 @@ import gc
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 
 import psutil
 import pytest
@@ -24,7 +23,7 @@ from tests.support.faults import VARIANTS, drill, virtual_drill
 from tests.support.ledger import Ledger
 from tests.support.scripted import TRANSPORTS, backend
 from tests.support.senders import send
-from tests.support.watching import cycle, watched
+from tests.support.watching import cycle, use, watched
 
 PAYLOAD = spans([1, 2, 3]).to_bytes()
 
@@ -42,7 +41,7 @@ def debug(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_acknowledged_is_lost_in_minutes_of_outage(variant: str, seed: int) -> None:
     """Five minutes without a backend, before and after it 70 % errors and every misdeed."""
-    result = virtual_drill(variant, seed=seed)
+    result = virtual_drill(variant, requests=100, senders=5, seed=seed)
     assert result.faults == []
     assert result.acknowledged + result.refused == result.items
     assert result.acknowledged > 0.8 * result.items
@@ -53,7 +52,7 @@ def test_nothing_acknowledged_is_lost_in_minutes_of_outage(variant: str, seed: i
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_nothing_acknowledged_is_lost_over_sockets(transport: str, variant: str) -> None:
     """The same with real connections that break, hang and are refused for a while."""
-    result = drill(transport, variant, requests=24)
+    result = drill(transport, variant, requests=20, on_loop=transport == "http")
     assert result.faults == []
     assert result.acknowledged + result.refused == result.items
     assert result.attempts > result.items / 40  # faults happened
@@ -68,7 +67,7 @@ def test_nothing_acknowledged_is_lost_over_sockets(transport: str, variant: str)
 def test_the_same_holds_when_threads_switch_all_the_time(transport: str, variant: str) -> None:
     """A race that needs a switch between two lines gets it; nothing complains in the dark."""
     with watched() as complaints, no_leaks():
-        result = drill(transport, variant, requests=16, down=0.2)
+        result = drill(transport, variant, requests=16, down=0.2, on_loop=transport == "grpc")
         gc.collect()
     assert result.faults == []
     assert complaints == []
@@ -120,6 +119,7 @@ def test_a_wall_clock_that_jumps_changes_no_timeout(
     real, offset = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() + offset[0])
     destination = Answers()
+    began: list[float] = []
     retry = ops.Retry(soon=0.3, first=0.3, most=1.0, jitter=0.0)
     stream = sources.otlp(grpc=None, http="127.0.0.1:0").pipe(
         ops.batch(max_delay=0.3), ops.export(destination, retry=retry)
@@ -128,19 +128,19 @@ def test_a_wall_clock_that_jumps_changes_no_timeout(
     def jump() -> None:
         offset[0] += hours * 3600
 
-    def sent(address: str) -> float:
-        began = time.monotonic()
+    def sent() -> None:
+        began.append(time.monotonic())
         jumps = [threading.Timer(delay, jump) for delay in (0.1, 0.45)]
         for one in jumps:  # while the batch is open, and while the retry waits
             one.start()
-        assert send("http", address, PAYLOAD).word == "success"
+        assert send("http", pipeline.addresses["http"], PAYLOAD).word == "success"
         for one in jumps:
             one.join()
-        return began
 
-    began = run(kind, stream, lambda pipeline: sent(pipeline.addresses["http"]))
+    pipeline = Pipeline(stream)
+    use(pipeline, sent, on_loop=kind == "async")
     first, second = destination.asked
-    assert 0.29 <= first - began < 5
+    assert 0.29 <= first - began[0] < 5
     assert 0.29 <= second - first < 5
 
 
@@ -163,20 +163,6 @@ def test_a_wall_clock_that_jumps_changes_no_senders_deadline(
         assert send("http", pipeline.addresses["http"], PAYLOAD).word == "unavailable"
         assert 0.59 <= time.monotonic() - began < 5
         jump.join()
-
-
-def run(kind: str, stream: object, use: Callable[[Pipeline], float]) -> float:
-    """Use a running pipeline, in a `with` or an `async with` block."""
-    pipeline = Pipeline(stream)  # type: ignore[arg-type]
-    if kind == "sync":
-        with pipeline:
-            return use(pipeline)
-
-    async def main() -> float:
-        async with pipeline:
-            return await asyncio.to_thread(use, pipeline)
-
-    return asyncio.run(main())
 
 
 def test_the_drill_notices_a_loss() -> None:

@@ -38,12 +38,17 @@ from tests.support.scripted import (
     refuse,
 )
 from tests.support.senders import send
+from tests.support.watching import use
 
 __all__ = ["IMPATIENT", "VARIANTS", "Drill", "drill", "virtual_drill"]
 
 VARIANTS = ("direct", "batch", "queue")
 IMPATIENT = ops.Retry(first=0.02, soon=0.02, factor=1.3, most=0.1)
+MOST_ITEMS = 5 * ITEMS  # that the backend takes in one request; batches may be larger
 BAD_REQUEST = refuse(grpc.StatusCode.INVALID_ARGUMENT, 400, message="bad data")
+TOO_LARGE = refuse(
+    grpc.StatusCode.RESOURCE_EXHAUSTED, 413, message="Received message larger than max (9 vs. 8)"
+)
 
 # What the backend answers, in per cent.
 MISDEEDS: tuple[tuple[int, Step], ...] = (
@@ -92,9 +97,10 @@ def _script(seed: int) -> Callable[[Request], Step]:
     def script(request: Request) -> Step:
         with lock:
             step = dice.choices(steps, weights)[0]
-        if step.takes and any(map(bad, ids_of(request.data))):
-            return BAD_REQUEST
-        return step
+        ids = ids_of(request.data) if step.takes else []
+        if len(ids) > MOST_ITEMS:
+            return TOO_LARGE
+        return BAD_REQUEST if any(map(bad, ids)) else step
 
     return script
 
@@ -119,6 +125,7 @@ def drill(
     down: float = 0.5,
     outages: int = 1,
     retry: ops.Retry = IMPATIENT,
+    on_loop: bool = False,
     seed: int = 1,
 ) -> Drill:
     """Send requests of `ITEMS` spans until every one is answered for good, then stop.
@@ -128,6 +135,7 @@ def drill(
             when it is in memory.
         down: seconds of an outage, in which connections break and none can be made.
         outages: how many there are, evenly spread over the requests.
+        on_loop: run the pipeline on an AsyncScheduler instead of a SyncScheduler.
     """
     result = Drill(transport, variant, requests, requests * ITEMS)
     ledger = Ledger()
@@ -138,29 +146,31 @@ def drill(
     with backend(transport, script=_script(seed)) as there:
         exporter = Witness(there.exporter(timeout=0.3), ledger)
         pipeline = Pipeline(_stream(variant, exporter, retry), drain_timeout=300.0)
-        with pipeline:
+
+        def next_number() -> int | None:
+            with lock:
+                return next(todo, None)
+
+        def sender() -> None:
             address = pipeline.addresses[transport]
+            while (number := next_number()) is not None:
+                outage: threading.Timer | None = None
+                if number % every == every - 1 and number // every < outages:
+                    there.wire.down()
+                    outage = threading.Timer(down, there.wire.up)
+                    outage.start()
+                _deliver(transport, address, number, ledger)
+                if outage is not None:
+                    outage.join()
 
-            def next_number() -> int | None:
-                with lock:
-                    return next(todo, None)
-
-            def sender() -> None:
-                while (number := next_number()) is not None:
-                    if number % every == every - 1 and number // every < outages:
-                        there.wire.down()
-                        outage = threading.Timer(down, there.wire.up)
-                        outage.start()
-                        _deliver(transport, address, number, ledger)
-                        outage.join()
-                    else:
-                        _deliver(transport, address, number, ledger)
-
+        def everything() -> None:
             threads = [threading.Thread(target=sender) for _ in range(senders)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
+
+        use(pipeline, everything, on_loop=on_loop)
         report = pipeline.report
         assert report is not None
         taken = Counter(number for one in there.taken for number in ids_of(one.data))
@@ -228,6 +238,8 @@ class Flaky:
             return failed("cannot connect")
         if step.hang:
             await asyncio.sleep(3600)
+        if step.takes and len(ids) > MOST_ITEMS:
+            return rejected("too large", cause=Cause.TOO_LARGE)
         if step.takes and any(map(bad, ids)):
             return rejected("bad data", cause=Cause.BAD_DATA)
         if step.takes:

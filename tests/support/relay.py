@@ -7,9 +7,11 @@ wants; a relay between does not know what a response is.
 """
 
 import asyncio
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 __all__ = ["Relay", "relay"]
 
@@ -25,15 +27,15 @@ class Relay:
     def __init__(self, target: int) -> None:
         self._target = target
         self._cuts: dict[int, int] = {}  # the server's peer port -> bytes it may still send
-        self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._address = ("127.0.0.1", 0)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay")
         self._thread.start()
         self.accepted = 0
-        self.port = 0
         self.up()
+        self.port: int = self._address[1]
 
     def cut(self, peer_port: int, *, after: int) -> None:
         """Forward `after` bytes more of what the server sends to this peer of it, then cut."""
@@ -54,35 +56,46 @@ class Relay:
         self._thread.join()
         self._loop.close()
 
-    def _run(self, coroutine: "asyncio.Future[None] | object") -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)  # type: ignore[arg-type]
+    def _run(self, coroutine: Coroutine[None, None, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
 
     async def _up(self) -> None:
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-            self.port = self._listener.sockets[0].getsockname()[1]
+            self._listener = socket.create_server(self._address)
+            self._listener.setblocking(False)
+            self._address = self._listener.getsockname()
+            self._loop.add_reader(self._listener, self._accept)
 
     async def _down(self) -> None:
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
-        for writer in list(self._writers):
-            writer.transport.abort()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _accept(self) -> None:
+        # By hand: what asyncio has accepted and not handed over yet is lost by a cancellation.
+        assert self._listener is not None
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return  # it has gone again
+        client.setblocking(False)
         self.accepted += 1
-        self._writers.add(writer)
+        task = self._loop.create_task(self._relay(client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(_close, client))
+
+    async def _relay(self, client: socket.socket) -> None:
+        writer: asyncio.StreamWriter | None = None
         server: asyncio.StreamWriter | None = None
         try:
+            reader, writer = await asyncio.open_connection(sock=client)
             answers, server = await asyncio.open_connection("127.0.0.1", self._target)
-            self._writers.add(server)
             port: int = server.get_extra_info("sockname")[1]
             pumps = [
                 asyncio.ensure_future(self._pump(reader, server, None)),
@@ -94,14 +107,12 @@ class Relay:
                 for pump in pumps:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
-        except (OSError, asyncio.CancelledError):
-            pass  # the server is gone, or the relay goes down
+        except OSError:
+            pass  # the server is gone
         finally:
             for end in (writer, server):
                 if end is not None:
-                    self._writers.discard(end)
                     end.transport.abort()
-            self._tasks.discard(task)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int | None
@@ -117,6 +128,10 @@ class Relay:
                     del self._cuts[port]
                     writer.write_eof()  # what was forwarded arrives before the end does
                     return
+
+
+def _close(client: socket.socket, _task: object) -> None:
+    client.close()
 
 
 @contextmanager

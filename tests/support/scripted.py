@@ -223,7 +223,7 @@ def _in_order(steps: tuple[Step, ...]) -> Script:
 
 def _grpc(there: Backend, call: otlp_grpc_server.Call) -> bytes:
     context = call.context
-    peer = int(context.peer().rpartition(":")[2])
+    peer = int(context.peer().rpartition(":")[2] or 0)  # "" when it has gone already
     step = there.serve(
         Request(_SIGNALS[call.method], call.body, call.metadata, time.monotonic(), peer)
     )

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,21 @@ from rxotlp.testing import spans
 from tests.support.scripted import Backend
 from tests.support.senders import send
 
-__all__ = ["cycle", "watched"]
+__all__ = ["cycle", "use", "watched"]
+
+
+def use(pipeline: Pipeline, what: Callable[[], object], *, on_loop: bool) -> None:
+    """Run a pipeline for as long as `what` takes, on a SyncScheduler or on a loop of its own."""
+    if not on_loop:
+        with pipeline:
+            what()
+        return
+
+    async def main() -> None:
+        async with pipeline:
+            await asyncio.to_thread(what)
+
+    asyncio.run(main())
 
 
 def cycle(transport: str, kind: str, there: Backend) -> None:
@@ -23,19 +37,11 @@ def cycle(transport: str, kind: str, there: Backend) -> None:
     stream = source.pipe(ops.queue(), ops.batch(max_delay=0.01), ops.export(there.exporter()))
     pipeline = Pipeline(stream)
 
-    def use() -> None:
+    def ask() -> None:
         heard = send(transport, pipeline.addresses[transport], spans([1]).to_bytes())
         assert heard.word == "success"
 
-    async def main() -> None:
-        async with pipeline:
-            await asyncio.to_thread(use)
-
-    if kind == "async":
-        asyncio.run(main())
-    else:
-        with pipeline:
-            use()
+    use(pipeline, ask, on_loop=kind == "async")
     assert pipeline.report is not None
     assert (pipeline.report.unbalanced, pipeline.report.undelivered) == ([], 0)
 
