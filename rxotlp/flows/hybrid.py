@@ -18,7 +18,7 @@ from rxotlp.flows.events import EventKind
 from rxotlp.flows.loggers import Attached, ControlDecision
 from rxotlp.flows.operations import ComplexTrace, Operation
 from rxotlp.flows.results import ExecutionResult
-from rxotlp.flows.routing import FlowRouter, FlowType
+from rxotlp.flows.routing import FlowRouter, FlowType, Routes
 from rxotlp.flows.state import ControlState, Performed
 from rxotlp.schedulers import SerialScheduler
 
@@ -34,14 +34,14 @@ class HybridControlFlow(Flow):
     left. All are awaited. One failure is raised as it is, several as an ExceptionGroup.
 
     Args:
-        router: decides; see `FlowRouter`.
+        router: decides; see `FlowRouter`. A `SyncAsyncSelectionStrategy` is one, too.
         state, scheduler, logger: as for every flow.
     """
 
     def __init__(
         self,
         *,
-        router: FlowRouter | None = None,
+        router: Routes | None = None,
         state: ControlState | None = None,
         scheduler: SerialScheduler | None = None,
         logger: Attached = None,
@@ -49,7 +49,7 @@ class HybridControlFlow(Flow):
         super().__init__(state=state, scheduler=scheduler, logger=logger)
         if router is not None and not callable(getattr(router, "route_operation", None)):
             raise TypeError(f"HybridControlFlow(router={router!r}): expected a FlowRouter")
-        self.router = FlowRouter() if router is None else router
+        self.router: Routes = FlowRouter() if router is None else router
         self._sync = SyncControlFlow(
             state=self.state, scheduler=self.scheduler, logger=self._loggers
         )

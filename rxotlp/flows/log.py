@@ -10,8 +10,9 @@ Nothing is made for an end that nobody listens to.
 
 import enum
 import logging
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -59,15 +60,15 @@ class LogEntry:
         context: of the execution; `execution_id` and `sequence` put the entries of all
             loggers into one order, `trace` is the span it belongs to.
         metadata: its parts, for programs.
-        logger: who said it: "execution", "control" or "data".
+        logger: who said it: "execution", "control" or "data"; "program" is everybody else.
     """
 
     timestamp: int
     level: LogLevel
     message: str
     context: ExecutionContext
-    metadata: Mapping[str, Any]
-    logger: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    logger: str = "program"
 
 
 class FlowLog:
@@ -80,6 +81,9 @@ class FlowLog:
             that is given a logger of this log.
         resource: who is speaking, as attributes; `service.name` is unknown without.
         admission: bounds the telemetry in flight.
+
+    Attributes:
+        made: `telemetry`, if anybody has asked for it.
     """
 
     def __init__(
@@ -103,16 +107,18 @@ class FlowLog:
         self._admission = admission
         self._resource = Resource()
         fill(self._resource.attributes, {"service.name": "unknown_service", **(resource or {})})
-        self._telemetry: Telemetry | None = None
+        self.made: Telemetry | None = None
+        self._making = threading.Lock()
 
     @property
     def telemetry(self) -> Telemetry:
         """The entries as OTLP log records: a stream of `TelemetryData`, one record each."""
-        if self._telemetry is None:
-            self._telemetry = Telemetry(
-                self._chosen(), admission=self._admission, complete=lambda: None
-            )
-        return self._telemetry
+        with self._making:
+            if self.made is None:
+                self.made = Telemetry(
+                    self._chosen(), admission=self._admission, complete=lambda: None
+                )
+            return self.made
 
     def bind(self, scheduler: SerialScheduler) -> None:
         """Use `scheduler`, unless there is one already."""
@@ -131,7 +137,7 @@ class FlowLog:
     def exported(self) -> bool:
         """Whether `telemetry` has a subscriber."""
         # Not asked for, not made: a log whose telemetry nobody takes is no loss to be counted.
-        return self._telemetry is not None and self._telemetry.accepting
+        return self.made is not None and self.made.accepting
 
     def write(self, entry: LogEntry) -> None:
         """Hand an entry to both ends, in this thread; from any."""

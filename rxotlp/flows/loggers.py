@@ -104,7 +104,10 @@ class FlowLogger:
 
     def informs(self) -> bool:
         """`says(LogLevel.INFO)`, which is asked most, in less time."""
-        return self._informing and (self._wanted(_INFO) or self.log.exported)
+        if not self._informing:
+            return False
+        made = self.log.made
+        return self._wanted(_INFO) or (made is not None and made.accepting)
 
     def says(self, level: LogLevel) -> bool:
         """Whether an entry of `level` would be made, and reach anybody."""

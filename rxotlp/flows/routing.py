@@ -12,7 +12,7 @@ from rxotlp.flows.operations import (
     Operation,
 )
 
-__all__ = ["FlowRouter", "FlowType"]
+__all__ = ["FlowRouter", "FlowType", "Routes"]
 
 
 class FlowType(enum.Enum):
@@ -25,6 +25,14 @@ class FlowType(enum.Enum):
     SYNC = "sync"
     ASYNC = "async"
     HYBRID = "hybrid"
+
+
+class Routes(Protocol):
+    """What a `HybridControlFlow` asks: a `FlowRouter`, or a strategy."""
+
+    def route_operation(self, operation: Operation) -> FlowType:
+        """Where `operation` goes."""
+        ...
 
 
 class _Strategy(Protocol):

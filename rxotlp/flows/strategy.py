@@ -7,6 +7,8 @@ left to the second question, how busy the machine is.
 
     strategy.select_execution_mode(operation)      the class, then the load
     strategy.should_use_async(operation, load)     the load alone, as the analysis has it
+
+A strategy is a router as it is: `HybridControlFlow(router=strategy)`.
 """
 
 import enum
@@ -24,6 +26,7 @@ from rxotlp.flows.operations import (
     RecursiveMetric,
     StartTrace,
 )
+from rxotlp.flows.routing import FlowType
 
 __all__ = [
     "ExecutionMode",
@@ -156,7 +159,7 @@ _BY_DEFAULT: Mapping[type[Operation], OperationType] = {
 
 
 class SyncAsyncSelectionStrategy:
-    """Chooses. `FlowRouter.by_strategy(strategy)` makes a router of it.
+    """Chooses; a router of `HybridControlFlow`, too.
 
     Args:
         classifier: gives operations their class.
@@ -192,6 +195,12 @@ class SyncAsyncSelectionStrategy:
             return _MODES[kind]
         busy = not self.should_use_async(operation, self._load())
         return ExecutionMode.SYNC if busy else ExecutionMode.ASYNC
+
+    def route_operation(self, operation: Operation) -> FlowType:
+        """The flow of that mode; HYBRID for a `ComplexTrace`, which says what is critical."""
+        if isinstance(operation, ComplexTrace):
+            return FlowType.HYBRID
+        return FlowType(self.select_execution_mode(operation).value)
 
     def should_use_async(self, operation: Operation, load: SystemLoad) -> bool:
         """Whether the load alone speaks for the scheduler.

@@ -382,6 +382,21 @@ def test_a_logger_works_by_hand_too(clock: VirtualScheduler, kept: Kept) -> None
     assert kept.entries[0].timestamp == clock.timestamp_ns()
 
 
+def test_a_programs_own_entries_go_the_same_ways(clock: VirtualScheduler, kept: Kept) -> None:
+    """An entry is a value; whoever makes one says what an entry has, and no more."""
+    log = FlowLog(scheduler=clock)
+    got: list[TelemetryData] = []
+    log.telemetry.subscribe(got.append)
+    context = SyncControlFlow(scheduler=clock).state.new_context()
+    log.write(
+        LogEntry(clock.timestamp_ns(), LogLevel.WARNING, "stock is low", context, {"left": 3})
+    )
+    clock.run()
+    assert kept.texts == ["stock is low"]
+    assert got[0].record.attributes["left"] == 3
+    assert got[0].record.scope.name == "rxotlp.flows.program"
+
+
 def test_an_operator_on_data_tells_too(kept: Kept) -> None:
     """Each element is an execution of its own."""
     with Rig() as rig:

@@ -85,11 +85,12 @@ def test_thresholds_are_settings() -> None:
     assert not strategy.should_use_async(OPEN, IDLE)
 
 
-def test_a_strategy_routes_a_hybrid_flow() -> None:
+@pytest.mark.parametrize("made", [True, False], ids=["by_strategy", "as it is"])
+def test_a_strategy_routes_a_hybrid_flow(made: bool) -> None:
     """Each operation goes where the strategy says; what is complex is split."""
     load = [IDLE]
     strategy = SyncAsyncSelectionStrategy(load=lambda: load[0])
-    router = FlowRouter.by_strategy(strategy)
+    router = FlowRouter.by_strategy(strategy) if made else strategy
     assert router.route_operation(ComplexTrace([])) is FlowType.HYBRID
     assert router.route_operation(StartTrace("a")) is FlowType.SYNC
     assert router.route_operation(OPEN) is FlowType.ASYNC
