@@ -19,7 +19,7 @@ import hmac
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rxotlp.certificates import Reloaded, no_password
@@ -34,9 +34,9 @@ class ServerKeys:
     """What was read of a `Tls`'s files: the same, for either transport."""
 
     context: ssl.SSLContext
-    certificate: bytes
-    key: bytes
-    client_ca: bytes | None
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+    client_ca: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,11 +205,11 @@ def _exporter(
 
 def _headers(given: list[str]) -> dict[str, str]:
     headers = {}
-    for pair in given:
+    for number, pair in enumerate(given, 1):
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            # Not the value: it may be a credential.
-            raise UsageError(f"--header {name.strip() or pair!r}: expected NAME=VALUE")
+            # Neither name nor value: what stands in the wrong place may be the credential.
+            raise UsageError(f"--header number {number}: expected NAME=VALUE")
         headers[name.strip()] = value.strip()
     return headers
 

@@ -197,7 +197,7 @@ def test_a_broken_line_is_named_and_the_rest_is_sent(tmp_path: Path, backend: Se
         (["nowhere.jsonl"], 1, "nowhere.jsonl: No such file or directory"),
         (["."], 1, "Is a directory"),
         (["logs.binpb"], 2, "expected --signal"),
-        (["logs.jsonl", "--header", "novalue"], 2, "--header 'novalue': expected NAME=VALUE"),
+        (["logs.jsonl", "--header", "novalue"], 2, "--header number 1: expected NAME=VALUE"),
         (["logs.jsonl", "--endpoint", "ftp://x"], 2, "ftp"),
         (["logs.jsonl", "--rate", "-1"], 2, "rate_limit"),
     ],
