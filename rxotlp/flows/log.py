@@ -11,6 +11,7 @@ Nothing is made for an end that nobody listens to.
 import enum
 import logging
 import threading
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,7 +144,11 @@ class FlowLog:
         """Hand an entry to both ends, in this thread; from any."""
         to = self.to(entry.logger)
         if to.isEnabledFor(entry.level):
-            to.log(entry.level, "%s", entry.message, extra=_extra(entry))
+            try:
+                to.log(entry.level, "%s", entry.message, extra=_extra(entry))
+            except Exception:  # a handler's or a filter's; as logging does with most of them
+                if logging.raiseExceptions:
+                    traceback.print_exc()
         if self.exported:
             self.telemetry.emit(self._record(entry))
 

@@ -397,6 +397,24 @@ def test_a_programs_own_entries_go_the_same_ways(clock: VirtualScheduler, kept: 
     assert got[0].record.scope.name == "rxotlp.flows.program"
 
 
+def test_a_handler_that_raises_fails_nothing(
+    clock: VirtualScheduler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its fault is shown where logging shows such faults; the order is executed."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise LookupError("no disk")
+
+    logger = logging.getLogger("rxotlp.flows")
+    monkeypatch.setattr(logger, "handlers", [Broken()])
+    monkeypatch.setattr(logger, "propagate", False)
+    flow = SyncControlFlow(scheduler=clock, logger=ExecutionFlowLogger(level=LogLevel.ERROR))
+    with pytest.raises(ValueError, match="out of stock"):
+        flow.execute(Call(breaks))
+    assert "LookupError: no disk" in capsys.readouterr().err
+
+
 def test_an_operator_on_data_tells_too(kept: Kept) -> None:
     """Each element is an execution of its own."""
     with Rig() as rig:
