@@ -42,7 +42,8 @@ _METRIC = ("metric.name", "metric.unit", "metric.description")
 _VALUES = ("attributes", "resource")  # what has a KEY
 
 
-def fields(signal: Signal) -> list[str]:
+@cache
+def fields(signal: Signal) -> tuple[str, ...]:
     """The columns that a signal's records have, without those with a key."""
     found: dict[str, None] = {}
     for columns in LAYOUTS[signal].columns.values():
@@ -50,7 +51,7 @@ def fields(signal: Signal) -> list[str]:
             found |= dict.fromkeys(_STATUS if name == "status" else (name,))
     if signal is Signal.LOGS:
         found["body"] = None
-    return list(found)
+    return tuple(found)
 
 
 def check(call: str, signal: Signal, names: Iterable[str]) -> None:

@@ -130,7 +130,7 @@ def test_of_two_attributes_with_one_key_the_last_counts() -> None:
 def test_without_names_it_is_all_fields() -> None:
     """To look at what is there."""
     made = logs([1, 2]).to_arrow()
-    assert made.schema.names == fields(Signal.LOGS)
+    assert made.schema.names == list(fields(Signal.LOGS))
     assert made["body"].to_pylist() == [1, 2]
 
 
