@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.columns import SIZES, columns
 from benchmarks.costs import costs
 from benchmarks.json import json_ratios
 from benchmarks.knee import knee
@@ -99,6 +100,18 @@ def _costs(smoke: bool) -> Iterator[Measure]:
         )
 
 
+def _columns(smoke: bool) -> Iterator[Measure]:
+    rounds, sizes = (1, (1, 32)) if smoke else (7, SIZES)
+    for row in columns(rounds=rounds, sizes=sizes):
+        yield from_row(
+            f"{row['job']}, {row['size']} spans",
+            row,
+            runs=rounds,
+            payload=described("spans", items=row["size"]),
+            peer="filter_records with a function, map_records",
+        )
+
+
 def _memory(smoke: bool) -> Iterator[Measure]:
     row = memory(items=2000) if smoke else memory()
     yield Measure(
@@ -158,6 +171,12 @@ MORE = (
         "what an operator adds to the way of an element of 500 spans",
         _costs,
         "a Subject with one map, in plain reactivex",
+    ),
+    Section(
+        "columns",
+        "an expression of pyarrow, by the size of a request; above 1x it is quicker",
+        _columns,
+        "the same by a function of each record",
     ),
     Section("memory", "the demo's gateway, a million items", _memory, "itself", "at most 32 MiB"),
     *SCHEDULING,
