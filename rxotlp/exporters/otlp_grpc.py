@@ -301,6 +301,7 @@ def _address(target: Target) -> tuple[str, bool, str | None]:
 
 
 def _credentials(target: Target) -> grpc.ChannelCredentials:
+    target.context()  # gRPC itself would say only at the first call that a key does not fit
     return grpc.ssl_channel_credentials(
         _bytes(target.certificate), _bytes(target.client_key), _bytes(target.client_certificate)
     )

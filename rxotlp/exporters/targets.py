@@ -65,9 +65,10 @@ class Target:
         Raises:
             OSError: a file that cannot be read or holds no certificate, named.
         """
-        return Reloaded(what, self.files, self._context)
+        return Reloaded(what, self.files, self.context)
 
-    def _context(self) -> ssl.SSLContext:
+    def context(self) -> ssl.SSLContext:
+        """TLS as the certificates say now; OSError when they cannot be used together."""
         context = ssl.create_default_context(cafile=self.certificate)
         if self.client_certificate is not None:
             context.load_cert_chain(self.client_certificate, self.client_key, no_password)
