@@ -3,7 +3,7 @@
 Unit: CPU microseconds a span of the gateway's process, user and system, all its threads; as a
 ratio, the peer's by ours in the same round. Everybody takes turns in each round, the median
 of the rounds counts, the smallest and largest are printed.
-Baseline: the Collector of OTELCOL with batching, in whichever of its two configurations uses
+Baseline: the Collector of OTELCOL with batching, in whichever of its configurations uses
 less here; and the gateway one writes by hand with asyncio and messages (`handwritten`).
 Work: requests of 512 spans in a closed loop of 64, routed by signal, batched up to 8192 or
 200 ms, sent on. Load and sink are other processes. What arrives is compared with what was
@@ -153,7 +153,7 @@ class Bench:
 
 def _measured(way: Way, *, smoke: bool) -> tuple[list[Found], str, bool]:
     """Everybody on one way; the payload; whether every round was made."""
-    rounds, requests, items = (1, 24, 32) if smoke else (7, 1000, None)
+    rounds, requests, items = (1, 24, 32) if smoke else (5, 1000, None)
     with ExitStack() as stack:
         load, sink = (stack.enter_context(child(f"benchmarks.{name}")) for name in ("load", "sink"))
         everybody: list[tuple[Running, Found]] = []

@@ -26,7 +26,7 @@ from rxotlp._core.chart import Panel, chart
 
 __all__ = ["knee"]
 
-SHARES = (0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5)
+SHARES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5)
 ENOUGH = 0.98  # of what was offered
 SLACK = 0.5  # seconds that the last answers may take
 PROMPT = 1.0  # seconds, of the 99th of a hundred
