@@ -5,12 +5,15 @@ use them (`from rxotlp import exporters, operators as ops, sources`), so that an
 does not load a gRPC server to batch.
 """
 
+import logging
+
 from rxotlp._core.interpreter import require_reference_counts
 from rxotlp._core.outcomes import DELIVERED, FILTERED, Cause, Outcome, dropped, failed, rejected
 from rxotlp.admission import Admission
 from rxotlp.data import Signal, TelemetryData
 from rxotlp.drain import Report
 from rxotlp.errors import OtlpError
+from rxotlp.lines import guard
 from rxotlp.memory_limit import MemoryLimit
 from rxotlp.pipeline import Pipeline
 from rxotlp.receipt import Receipt
@@ -38,3 +41,4 @@ __all__ = [
 ]
 
 require_reference_counts()
+guard(logging.getLogger("rxotlp"))  # before anybody can log

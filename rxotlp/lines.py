@@ -51,6 +51,3 @@ def guard(logger: logging.Logger) -> logging.Logger:
     if not any(isinstance(known, OneLine) for known in logger.filters):
         logger.addFilter(OneLine())
     return logger
-
-
-guard(logging.getLogger("rxotlp"))
