@@ -161,7 +161,7 @@ def test_whatever_comes_over_http_is_answered_in_otlps_words_or_not_at_all(
 
 
 def test_whatever_a_call_brings_is_answered_with_a_code_of_otlps(receiver: OtlpSource) -> None:
-    """S1: OK or INVALID_ARGUMENT with details; never UNKNOWN, which hides a defect."""
+    """S8: OK or INVALID_ARGUMENT with details; never UNKNOWN, which hides a defect."""
     paths = {signal: signal.names.grpc_method for signal in Signal}
     with grpc.insecure_channel(receiver.addresses["grpc"]) as channel:
 
