@@ -211,7 +211,7 @@ class TelemetryData:
         """
         return records.views(self._signal, self.to_bytes())
 
-    def to_arrow(self, columns: Sequence[str] | None = None) -> Any:
+    def to_arrow(self, columns: Sequence[str] | Mapping[str, Any] | None = None) -> Any:
         """The records as a `pyarrow.RecordBatch`, a row each, in order.
 
         Needs the extra: `pip install 'rxotlp[arrow]'`.
@@ -221,7 +221,9 @@ class TelemetryData:
                 `time_unix_nano`; `status.code`, `status.message` (spans), `body` (log
                 records), `scope.name`, `scope.version`, and of data points `metric.name`,
                 `metric.unit`, `metric.description`; `attributes.KEY` and `resource.KEY` for
-                attributes. None for all fields of the records.
+                attributes. None for all fields of the records. A mapping says the Arrow type
+                that each is to have, or None: batches of a stream then fit into one table,
+                and what cannot be of that type is null.
 
         A field that may be absent, and an attribute, is null where it is. A column of
         attributes or bodies has the type of its values: bool, int64, double (whole numbers
