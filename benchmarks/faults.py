@@ -33,8 +33,9 @@ import psutil
 from benchmarks.machine import machine
 from rxotlp import operators as ops
 from rxotlp.testing import no_leaks
-from tests.support.faults import VARIANTS, Drill, drill, virtual_drill
+from tests.support.faults import VARIANTS, Drill, drill
 from tests.support.scripted import TRANSPORTS, backend
+from tests.support.virtual_faults import virtual_drill
 from tests.support.watching import cycle, watched
 
 __all__ = ["faults"]

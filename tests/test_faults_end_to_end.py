@@ -19,10 +19,11 @@ from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed
 from rxotlp.data import TelemetryData
 from rxotlp.testing import no_leaks, spans
-from tests.support.faults import VARIANTS, drill, virtual_drill
+from tests.support.faults import VARIANTS, drill
 from tests.support.ledger import Ledger
 from tests.support.scripted import TRANSPORTS, backend
 from tests.support.senders import send
+from tests.support.virtual_faults import virtual_drill
 from tests.support.watching import cycle, use, watched
 
 PAYLOAD = spans([1, 2, 3]).to_bytes()
@@ -56,6 +57,15 @@ def test_nothing_acknowledged_is_lost_over_sockets(transport: str, variant: str)
     assert result.faults == []
     assert result.acknowledged + result.refused == result.items
     assert result.attempts > result.items / 40  # faults happened
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_restarts_under_load_lose_no_more_than_they_report(transport: str, variant: str) -> None:
+    """Without a queue that is nothing; with one, at most what the report says was left."""
+    result = drill(transport, variant, requests=20, outages=0, restarts=2)
+    assert result.faults == []
+    assert result.acknowledged + result.refused == result.items
 
 
 # -- schedules --------------------------------------------------------------------------------

@@ -63,8 +63,19 @@ class Ledger:
                 self.delivered.update(ids)
                 self.delivered_items += len(ids) - (outcome.items or 0)
 
-    def faults(self, taken: Counter[int]) -> list[str]:
-        """What is wrong, one line each."""
+    @property
+    def answered(self) -> int:
+        """Items whose fate their senders know."""
+        with self._lock:
+            return len(self.acknowledged) + len(self.refused)
+
+    def faults(self, taken: Counter[int], *, may_be_lost: int = 0) -> list[str]:
+        """What is wrong, one line each.
+
+        Args:
+            taken: what the backend took, as often as it did.
+            may_be_lost: items that were reported as left behind.
+        """
         wrong = {
             "lost": [
                 number for number in self.acknowledged if not taken[number] and not spoilt(number)
@@ -76,6 +87,8 @@ class Ledger:
             "smuggled": [number for number in taken if bad(number)],
             "unanswered": list(set(self.sent) - self.acknowledged - self.refused),
         }
+        if len(wrong["lost"]) <= may_be_lost:
+            del wrong["lost"]
         return [f"{len(ids)} {kind}: {sorted(ids)[:5]}" for kind, ids in wrong.items() if ids]
 
 
