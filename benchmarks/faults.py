@@ -7,7 +7,8 @@ Blind spot: what takes days, a kernel under memory pressure, and a backend that 
 nobody has thought of.
 
     outage     every transport and answer at once, with a backend that is away for minutes
-    faults     70 % UNAVAILABLE, hangs, half answers, garbage, wrong counts, short outages
+    faults     70 % UNAVAILABLE, hangs, half answers, garbage, wrong counts, short outages,
+               restarts under load
     schedules  the same with threads switched every microsecond, asyncio in debug mode
     cycles     a thousand starts and stops of a whole gateway
     virtual    outages of minutes with the policy users have, many seeds
@@ -87,7 +88,16 @@ def _rounds(seconds: float, *, seed: int) -> Iterator[Drill]:
         for transport in TRANSPORTS:
             for variant in VARIANTS:
                 seed += 1
-                yield drill(transport, variant, requests=100, down=1.0, outages=2, seed=seed)
+                yield drill(
+                    transport,
+                    variant,
+                    requests=100,
+                    down=1.0,
+                    outages=2,
+                    restarts=seed % 3,
+                    on_loop=seed % 2 == 0,
+                    seed=seed,
+                )
 
 
 def _cycles(count: int) -> Row:
