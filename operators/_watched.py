@@ -245,7 +245,6 @@ class Watching(Branching):
 
     def take_back(self, job: Job) -> None:
         """Hold it again, after it has failed somewhere else, where it is booked as failed."""
-        job.parts = None
         self._holding += job.items
         self.book.created += job.items
 
@@ -273,7 +272,7 @@ class Watching(Branching):
 def answered(outcome: Outcome) -> bool | None:
     """Whether a destination has answered (a refusal is an answer); None: nobody asked it."""
     if outcome.kind is Kind.FAILED:
-        return None if outcome is DISPOSED else False
+        return False
     return True if outcome.kind in (Kind.DELIVERED, Kind.REJECTED) else None
 
 

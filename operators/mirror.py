@@ -15,7 +15,7 @@ from reactivex.disposable import SerialDisposable
 from rxotlp._core.outcomes import DISPOSED
 from rxotlp.data import TelemetryData
 from rxotlp.errors import PipelineError
-from rxotlp.operators._branches import Branch, Branching
+from rxotlp.operators._branches import Branching
 from rxotlp.operators._described import described
 from rxotlp.operators._shell import Operator, check_count, check_seconds, describe, operator
 from rxotlp.operators._turn import Turn
@@ -187,7 +187,8 @@ class _Mirror(Branching):
                 self.turn.post(self._hand_over)
             except PipelineError:  # its scheduler is closed: nobody will
                 self._called = False
-                self._lose_all()
+                while (late := self._next()) is not None:
+                    self._lose(late)
 
     def _hand_over(self) -> None:
         self._called = False
@@ -234,10 +235,6 @@ class _Mirror(Branching):
         self._bytes -= copy.size
         self.book.count(DISPOSED, copy.items)
 
-    def _lose_all(self) -> None:
-        while (copy := self._next()) is not None:
-            self._lose(copy)
-
     def _merge(self, value: Any) -> None:
         """What comes of copies is nobody's."""
 
@@ -264,11 +261,6 @@ class _Mirror(Branching):
         self._patience.dispose()
         super().end()
 
-    def _ended_by(self, branch: Branch, error: Exception | None) -> None:
-        super()._ended_by(branch, error)
-        self._lose_all()
-
     def discard(self) -> None:
         self._patience.dispose()
         super().discard()
-        self._lose_all()

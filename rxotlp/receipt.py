@@ -110,12 +110,9 @@ class Receipt(shares.Share):
         parts = data._parts or ()
         before = [share for _, share in parts if share is not None]
         if len(before) < len(parts):  # they cannot be told apart
-            made = data._with_share(self)
-            made._parts = None
-            return made
+            return data._with_share(self)
         shares = self._shares_of(before)
         joined = self.join(shares, self.items)
-        joined.carrier = None  # it has an emission of its own
         made = data._with_share(joined)
         made._parts = tuple((size, share) for (size, _), share in zip(parts, shares, strict=True))
         return made

@@ -10,7 +10,7 @@ have passed again. A success brings it back.
 Each element goes to a level once at most, so it fails only when all of them have failed for
 it, also when all were down to begin with.
 
-Every choice carries a ticket, void once its level has changed: an answer to what was sent
+Every choice carries a ticket, void once its level has gone up or down: an answer to what was sent
 before a level went down says nothing about now. No clock; the caller brings the time.
 """
 
@@ -65,7 +65,6 @@ class Levels:
                 return at, level.ticket
             if now >= level.due:
                 level.due = now + self._recover_after  # nobody else until then
-                level.ticket += 1
                 return at, level.ticket
             if left is None:
                 left = at

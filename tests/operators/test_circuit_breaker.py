@@ -57,6 +57,17 @@ def test_one_probe_goes_first_and_its_success_lets_all_others_follow() -> None:
     assert backend.recorder.delivered == [2, 4]
 
 
+def test_it_is_open_for_as_long_as_the_backend_asked() -> None:
+    """OTLP has a client wait at least what the server says."""
+    backend = Recorder(failed("busy", retry_after=60.0))
+    with Rig(ops.circuit_breaker(backend, failures=1, open_for=10.0)) as rig:
+        rig.send([1])
+        rig.wait(20)
+        outcome = rig.send([2]).outcome
+        assert outcome is not None
+        assert outcome.retry_after == 40.0
+
+
 def test_rejections_are_answers() -> None:
     """A sender of bad data must not shut out everybody else."""
     backend = Recorder(rejected("bad"))

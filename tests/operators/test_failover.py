@@ -84,6 +84,40 @@ def test_what_fails_everywhere_fails_with_the_longest_time() -> None:
         rig.check()
 
 
+def test_senders_of_a_joined_element_hear_the_longest_time_too() -> None:
+    """Each is told what the whole is told."""
+    backends = [Recorder(failed("9", retry_after=9)), Recorder(failed("5", retry_after=5))]
+    with Rig(ops.batch(max_items=2), ops.failover(backends)) as rig:
+        receipts = [rig.send([number]) for number in (1, 2)]
+        assert [receipt.outcome for receipt in receipts] == [failed("9", retry_after=9)] * 2
+
+
+def test_at_a_deadline_what_lingers_after_it_failed_is_not_begun_anew() -> None:
+    """Its sender is answered now, and not when another level has made up its mind."""
+    keep = rx_ops.scan(lambda _, data: data)
+    primary = rx.compose(keep, ops.export(Recorder(DOWN), retry=None))
+    with Rig(ops.failover([primary, SlowRecorder(5.0)])) as rig:
+        receipt = rig.send([1])
+        receipt.expire("out of patience")
+        rig.wait(0)
+        assert receipt.outcome == DOWN
+        rig.end()
+        rig.check()
+
+
+def test_on_dispose_what_runs_is_reported_and_tried_nowhere_else() -> None:
+    """A stream that nobody listens to begins nothing."""
+    secondary = Recorder()
+    with Rig(ops.failover([SlowRecorder(5.0, DOWN), secondary])) as rig:
+        receipt = rig.send([1])
+        rig.dispose()
+        rig.wait(5)
+        assert receipt.outcome == DOWN
+        assert secondary.calls == []
+        assert rig.books["failover"].created == 0
+        rig.check()
+
+
 def test_what_was_withdrawn_goes_nowhere_else() -> None:
     """Its sender sends it again."""
     secondary = Recorder()
@@ -125,7 +159,8 @@ def test_at_the_end_what_fails_at_the_primary_still_finds_the_secondary(how: str
     secondary = Recorder()
     slow = SlowRecorder(3.0, DOWN)
     flushed = rx.compose(ops.batch(max_delay=1000.0), ops.export(slow, retry=None))
-    with Rig(ops.failover([flushed, ops.batch(max_delay=9.0)]), ops.export(secondary)) as rig:
+    stand_in = rx.compose(ops.batch(max_delay=1000.0), ops.export(secondary))
+    with Rig(ops.failover([flushed, stand_in])) as rig:
         receipt = rig.send([1])
         if how == "complete":
             rig.end()
@@ -133,8 +168,29 @@ def test_at_the_end_what_fails_at_the_primary_still_finds_the_secondary(how: str
             rig.fail()
         assert kind(receipt) is Kind.DELIVERED
         assert secondary.delivered == [1]
+        assert rig.happened[-1].second == 3.0  # as soon as nothing could come any more
         assert len(rig.errors) == (how == "fail")
         assert rig.completed() == (how == "complete")
+        rig.check()
+
+
+def test_a_level_that_was_told_the_end_gets_nothing_more() -> None:
+    """It has not ended yet, for it is busy, and takes nothing all the same."""
+
+    class Primary:
+        async def export(self, data: TelemetryData) -> Outcome:
+            if ids_of(data) == [1]:
+                await asyncio.sleep(10)
+            return DOWN
+
+    with Rig(ops.failover([ops.export(Primary(), retry=None), SlowRecorder(3.0, DOWN)])) as rig:
+        receipts = [rig.send([number]) for number in (1, 2, 3)]
+        assert rig.books["failover"].created == 1  # 3 went to the secondary at once
+        rig.feed.stop()
+        rig.wait(3)
+        assert [kind(receipt) for receipt in receipts] == [None, Kind.FAILED, Kind.FAILED]
+        assert rig.books["failover"].created == 1
+        rig.end()
         rig.check()
 
 

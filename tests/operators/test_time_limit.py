@@ -162,6 +162,16 @@ def test_what_settles_at_once_arms_no_timer_for_later() -> None:
         assert rig.clock.statistics().timers == 0
 
 
+def test_what_no_branch_takes_arms_none_either() -> None:
+    """It has failed already."""
+    with Rig(ops.time_limit(rx.compose(rx_ops.take(1), ops.export(Recorder())), 5)) as rig:
+        rig.send([1])
+        outcome = rig.send([2]).outcome
+        assert outcome is not None
+        assert "branch ended" in outcome.reason
+        assert rig.clock.statistics().timers == 0
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
 def test_what_is_no_time_is_refused(seconds: float) -> None:
     """Where it is written."""

@@ -10,7 +10,7 @@ import reactivex as rx
 from reactivex import operators as rx_ops
 
 from rxotlp import operators as ops
-from rxotlp._core.outcomes import DELIVERED, Cause, Kind, Outcome, failed, rejected
+from rxotlp._core.outcomes import DELIVERED, DISPOSED, Cause, Kind, Outcome, failed, rejected
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
 from rxotlp.receipt import Receipt
@@ -306,6 +306,25 @@ def test_on_dispose_what_is_in_a_branch_fails(wrap: Wrap) -> None:
         rig.dispose()
         assert kind(receipt) is Kind.FAILED
         rig.check()
+    assert backend.calls == []
+
+
+@every
+def test_what_arrives_while_the_stream_is_disposed_fails(wrap: Wrap) -> None:
+    """It waits for its turn in another thread's hands."""
+    backend = Recorder()
+    busy, go = threading.Event(), threading.Event()
+    source: rx.subject.Subject[TelemetryData] = rx.subject.Subject()
+    with SyncScheduler() as scheduler:
+        subscription = source.pipe(wrap(export(backend))).subscribe(scheduler=scheduler)
+        scheduler.post(lambda: (busy.set(), go.wait(20)))
+        assert busy.wait(20)
+        receipt = Receipt(inbox=scheduler.inbox)
+        source.on_next(receipt.attach(logs([1])))
+        subscription.dispose()
+        go.set()
+        assert scheduler.wait_for(lambda: receipt.settled, timeout=20)
+    assert receipt.outcome == DISPOSED
     assert backend.calls == []
 
 
