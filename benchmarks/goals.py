@@ -7,10 +7,11 @@ measured is "not shown", never "met".
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 
 from benchmarks.end_to_end import p2, p3, p4
 from benchmarks.graph import p7
-from benchmarks.measures import Measure, Section, from_row, named
+from benchmarks.measures import Measure, Section, from_row, named, not_shown
 from benchmarks.sdk_encoding import sdk_encoding
 from benchmarks.sizes import p10
 from benchmarks.wire import p1, p8
@@ -84,7 +85,10 @@ def _p8(smoke: bool) -> Iterator[Measure]:
 
 
 def _of(module: str, name: str, smoke: bool) -> Iterator[Measure]:
-    """A benchmark that is imported when it is run."""
+    """A benchmark that not every version has."""
+    if find_spec(module) is None:
+        yield not_shown(name.upper(), f"this version has no {module}")
+        return
     yield from getattr(import_module(module), name)(smoke)
 
 
