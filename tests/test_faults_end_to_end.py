@@ -150,8 +150,8 @@ def test_a_wall_clock_that_jumps_changes_no_timeout(
     pipeline = Pipeline(stream)
     use(pipeline, sent, on_loop=kind == "async")
     first, second = destination.asked
-    assert 0.29 <= first - began[0] < 5
-    assert 0.29 <= second - first < 5
+    assert 0.29 <= first - began[0] < 15
+    assert 0.29 <= second - first < 15
 
 
 @pytest.mark.parametrize("hours", [1, -1])
@@ -171,7 +171,7 @@ def test_a_wall_clock_that_jumps_changes_no_senders_deadline(
         jump.start()
         began = time.monotonic()
         assert send("http", pipeline.addresses["http"], PAYLOAD).word == "unavailable"
-        assert 0.59 <= time.monotonic() - began < 5
+        assert 0.59 <= time.monotonic() - began < 15
         jump.join()
 
 

@@ -183,14 +183,14 @@ def test_c10_shutdown_waits_as_long_as_it_is_told_and_reports_what_is_left(
     with (
         backend(transport, HANG) as there,
         ThreadPoolExecutor(1) as pool,
-        gateway(there.exporter(timeout=4)) as pipeline,
+        gateway(there.exporter(timeout=30)) as pipeline,
     ):
         sent = pool.submit(export, transport, pipeline.addresses[transport], spans(3), timeout=2)
         while not there.requests:
             time.sleep(0.005)
         began = time.monotonic()
         report = pipeline.stop(drain_timeout=0.3)
-        assert 0.3 <= time.monotonic() - began < 3.5
+        assert 0.3 <= time.monotonic() - began < 4.5  # it does not wait for the answer
         assert (report.undelivered, dict(report.left)) == (3, {"export": 3})
         assert sent.result() is FAILURE
 
