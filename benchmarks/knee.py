@@ -64,11 +64,16 @@ def knee(smoke: bool) -> Iterator[Measure]:
                 else "",
                 detail={"steps": found},
             )
-            goodput[gateway.name] = [(step["offered"], step["goodput"]) for step in found]
+            goodput[gateway.name] = [
+                (0.0, 0.0),
+                *((step["offered"], step["goodput"]) for step in found),
+            ]
             latency[gateway.name] = [(step["offered"], step["p99"] * 1000) for step in found]
         if not any(gateway.side == "collector" for gateway in everybody):
             yield not_shown("Collector: the knee", NO_COLLECTOR)
     if not smoke:
+        most = max(offered for line in goodput.values() for offered, _ in line)
+        goodput["as offered"] = [(0.0, 0.0), (most, most)]
         panels = [
             Panel("goodput, spans a second that arrived", goodput),
             Panel("latency, 99th of a hundred, ms from when it was due", latency),
