@@ -264,8 +264,7 @@ class Pipeline:
         Not for pipelines on an AsyncScheduler: use `await await_end()` there.
         """
         if isinstance(self._scheduler, VirtualScheduler):
-            self._scheduler.run()
-            return self._life.ended.is_set()
+            return self._scheduler.wait_for(self._life.ended.is_set, timeout=timeout)
         return self._life.ended.wait(timeout)
 
     async def await_end(self) -> None:
@@ -292,13 +291,14 @@ class Pipeline:
             began = time.monotonic()
             timeout = self._drain_timeout if drain_timeout is None else drain_timeout
             self._refuse()
+            done = threading.Event()
+            self._when_drained(done.set)
             if isinstance(scheduler, VirtualScheduler):
-                scheduler.run()
+                in_time = scheduler.wait_for(done.is_set, timeout=timeout)
             else:
-                done = threading.Event()
-                self._when_drained(done.set)
-                if not done.wait(timeout):
-                    logger.warning(_LATE, timeout)
+                in_time = done.wait(timeout)
+            if not in_time:
+                logger.warning(_LATE, timeout)
             left = self._cut_off()
             close_all([*self._assembly.sources, *self._assembly.resources])
             if self._given is None:

@@ -379,3 +379,16 @@ def test_a_shared_book_forgets_stages_whose_last_attempt_has_ended() -> None:
         assert pipeline.books["export*"].delivered == 3
         (book,) = [book for book in pipeline.books._books if book.holders is not None]
         assert book.holders == []
+
+
+def test_a_drain_in_virtual_time_has_a_deadline_too() -> None:
+    """An export that tries again for ever would otherwise keep `stop` for ever."""
+    with VirtualScheduler() as clock:
+        stream = from_iterable([logs([1, 2])]).pipe(ops.export(Recorder(failed("down"))))
+        pipeline = Pipeline(stream, scheduler=clock, drain_timeout=30)
+        pipeline.start()
+        clock.advance_by(1)
+        report = pipeline.stop()
+        assert clock.clock == 31
+        assert report.undelivered == 2
+        assert report.unbalanced == []

@@ -44,7 +44,7 @@ def test_filter_answers_success_for_what_it_removes() -> None:
 def test_map_carries_the_receipt_even_to_elements_made_by_hand(make: Any) -> None:
     """`map(lambda d: TelemetryData(...))` is what people write; it must not lose the sender."""
     rig, sink = Rig(), Recorder(failed("down", retry_after=2))
-    rig.run(rx_ops.map(make), ops.export(sink))
+    rig.run(rx_ops.map(make), ops.export(sink, retry=None))
     receipt = rig.send([1])
     assert kind(receipt) is FAILED
     assert receipt.outcome is not None
@@ -70,7 +70,10 @@ def test_share_settles_when_every_branch_has_reported_and_the_worst_speaks() -> 
 def test_group_by_keeps_the_receipt_across_groups() -> None:
     """Grouping by tenant is routing; the sender hears what its group's exporter said."""
     rig, sink = Rig(), Recorder(lambda data: failed("down") if even(data) else rejected("no"))
-    rig.run(rx_ops.group_by(even), rx_ops.flat_map(lambda group: group.pipe(ops.export(sink))))
+    rig.run(
+        rx_ops.group_by(even),
+        rx_ops.flat_map(lambda group: group.pipe(ops.export(sink, retry=None))),
+    )
     assert kind(rig.send([1])) is REJECTED
     assert kind(rig.send([2])) is FAILED
     rig.check_books()
@@ -178,7 +181,9 @@ def test_what_a_wrapped_sample_leaves_out_is_dropped_on_purpose() -> None:
 def test_a_filled_buffer_answers_what_the_exporter_reports() -> None:
     """The receipts of all that a merge joined settle together."""
     rig, sink = Rig(), Recorder(failed("down"))
-    rig.run(rx_ops.buffer_with_count(2), rx_ops.map(TelemetryData.merge), ops.export(sink))
+    rig.run(
+        rx_ops.buffer_with_count(2), rx_ops.map(TelemetryData.merge), ops.export(sink, retry=None)
+    )
     first = rig.send([1])
     assert kind(first) is None
     second = rig.send([2])

@@ -66,7 +66,7 @@ def definition(flaky: Flaky, batched: Flaky) -> Observable[Any]:
         ops.filter_records(lambda record: record.body % 10 != 3),
         ops.route(
             lambda data: ids_of(data)[0] < 50,
-            {True: ops.export(flaky)},
+            {True: ops.export(flaky, retry=None)},
             default=rx.compose(ops.batch(max_items=7, max_delay=0.05), ops.export(batched)),
         ),
     )
