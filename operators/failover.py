@@ -124,7 +124,7 @@ class _Failover(Watching):
         self._levels = Levels(len(operators), recover_after)
         self._linger = linger
         self._patience = SerialDisposable()
-        self._out = 0  # elements that are at some level
+        self._out = [0] * len(operators)  # elements that each level has
         self._answers = 0
         self._completed = 0  # levels that were told the end
         self.book.limits["level"] = 0
@@ -141,7 +141,7 @@ class _Failover(Watching):
             text = f"{self.book.name}: branch ended: every level"
             self.refuse(job, before or failed(text))
             return
-        self._out += 1
+        self._out[choice[0]] += 1
         self.give(job, self.branches[choice[0]], partial(self._heard, choice, tried, before))
 
     def _heard(
@@ -152,9 +152,9 @@ class _Failover(Watching):
         job: Job,
         outcome: Outcome,
     ) -> None:
-        self._out -= 1
-        self._answers += 1
         at = choice[0]
+        self._out[at] -= 1
+        self._answers += 1
         was_up = self._levels.up(at)
         self._levels.heard(
             choice, answered(outcome), self.turn.seconds(), asked=outcome.retry_after
@@ -208,8 +208,8 @@ class _Failover(Watching):
     def _complete_next(self) -> None:
         """Complete the levels that nothing can come to any more."""
         while self._ended and not self.disposed and self._completed < len(self.branches):
-            before = self.branches[: self._completed]
-            if before and (self._out or not all(branch.closed for branch in before)):
+            before = self._completed
+            if any(self._out[:before]) or not all(one.closed for one in self.branches[:before]):
                 return
             self._complete_one()
 

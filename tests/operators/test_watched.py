@@ -314,10 +314,15 @@ def test_what_arrives_while_the_stream_is_disposed_fails(wrap: Wrap) -> None:
     """It waits for its turn in another thread's hands."""
     backend = Recorder()
     busy, go = threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        busy.set()
+        go.wait(20)
+
     source: rx.subject.Subject[TelemetryData] = rx.subject.Subject()
     with SyncScheduler() as scheduler:
         subscription = source.pipe(wrap(export(backend))).subscribe(scheduler=scheduler)
-        scheduler.post(lambda: (busy.set(), go.wait(20)))
+        scheduler.post(occupy)
         assert busy.wait(20)
         receipt = Receipt(inbox=scheduler.inbox)
         source.on_next(receipt.attach(logs([1])))
