@@ -149,6 +149,27 @@ def test_c8_a_request_over_the_limit_leaves_in_parts(gateway: Gateway, transport
     assert names == sorted(f"s{number}" for number in range(100))
 
 
+def test_c8_what_a_backend_refuses_for_its_size_is_split(gateway: Gateway, transport: str) -> None:
+    """Its limit is its own, and it is the only one that knows; each half is tried once."""
+    large = refuse(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        413,
+        message="Received message larger than max (9 vs. 8)",
+    )
+
+    def limited(request: Request) -> Step:
+        return TAKE if len(request.names) <= 4 else large
+
+    with (
+        backend(transport, script=limited) as there,
+        gateway(there.exporter()) as pipeline,
+    ):
+        assert export(transport, pipeline.addresses[transport], spans(12)) is SUCCESS
+    names = sorted(name for request in there.taken for name in request.names)
+    assert names == sorted(f"s{number}" for number in range(12))
+    assert received(pipeline) == 12
+
+
 def test_c8_what_cannot_be_split_is_rejected_alone(gateway: Gateway, transport: str) -> None:
     """One huge span must not take its neighbours with it; it is counted."""
     batch = [*spans(5), *spans(1, first=5, text="x" * 5000), *spans(5, first=6)]
