@@ -18,7 +18,7 @@ texts as they are, all else as JSON. Where there is no value it is null; when no
 the column has the type null.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import chain, repeat
 from typing import Any
@@ -26,7 +26,7 @@ from typing import Any
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from rxotlp.columns_extra import HandlerPool, pa, pc
-from rxotlp.columns_values import KINDS, from_python, settled, several
+from rxotlp.columns_values import KINDS, cast, from_python, settled, several
 from rxotlp.errors import DecodeError
 from rxotlp.wire import values
 from rxotlp.wire.projection import projection
@@ -128,19 +128,32 @@ def _known(signal: Signal, name: str) -> bool:
     return bool(dot and key and head in _VALUES) or name in (*fields(signal), *_above(signal))
 
 
-def to_batch(signal: Signal, payload: bytes, names: Sequence[str] | None) -> Any:
+def to_batch(
+    signal: Signal, payload: bytes, names: Sequence[str] | Mapping[str, Any] | None
+) -> Any:
     """A `pyarrow.RecordBatch` with a row for each record, in order, and these columns.
 
     Args:
-        names: of the columns; None for all `fields`.
+        names: of the columns; None for all `fields`. A mapping says of which type each is to
+            be, or None.
 
     Raises:
         DecodeError: the request, or something that a column needs, cannot be read.
         ValueError, TypeError: it has no such column.
     """
+    wanted: Mapping[str, Any] = {}
+    if isinstance(names, Mapping):
+        wanted, names = names, list(names)
     names = named("to_arrow", signal, names)
+    for name, type_ in wanted.items():
+        if type_ is not None and not isinstance(type_, pa.DataType):
+            raise TypeError(f"to_arrow(columns): {name!r}: expected a pyarrow type, got {type_!r}")
     source = Source(signal, payload, read(LAYOUTS[signal].shape, signal, payload))
-    return read_columns(list(source.walk()), signal, names)
+    batch = read_columns(list(source.walk()), signal, names)
+    if not wanted:
+        return batch
+    arrays = [cast(batch[name], wanted[name]) for name in names]
+    return pa.record_batch(arrays, names=list(names))
 
 
 def read_columns(lists: Sequence[Rows], signal: Signal, names: Sequence[str]) -> Any:

@@ -10,7 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from rxotlp.columns_extra import pa, pc
 from rxotlp.wire import values
 
-__all__ = ["KINDS", "from_python", "settled", "several"]
+__all__ = ["KINDS", "cast", "from_python", "settled", "several"]
 
 _LISTS: dict[str, Any] = {"array_value": ArrayValue, "kvlist_value": KeyValueList}
 KINDS = tuple(field.name for field in AnyValue.DESCRIPTOR.fields)
@@ -56,6 +56,25 @@ def several(members: Iterable[Any]) -> bool:
             valid = pc.or_(seen, valid)
         seen = valid
     return False
+
+
+def cast(column: Any, type_: Any) -> Any:
+    """A column as another type; what cannot be of that type is null."""
+    if type_ is None or column.type == type_:
+        return column
+    if column.type == pa.uint64() and pa.types.is_temporal(type_):
+        column = column.cast(pa.int64(), safe=False)  # the years to 2262, as Arrow has them
+    try:
+        return column.cast(type_)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.array([_cast_one(value, type_) for value in column], type_)
+
+
+def _cast_one(value: Any, type_: Any) -> Any:
+    try:
+        return value.cast(type_)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
 
 
 def _plain(kind: str, value: Any) -> Any:

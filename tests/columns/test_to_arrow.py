@@ -127,6 +127,21 @@ def test_of_two_attributes_with_one_key_the_last_counts() -> None:
     assert made["attributes.k"].to_pylist() == ["b", "c", None, "e"]
 
 
+def test_a_mapping_says_which_types_the_columns_are_to_have() -> None:
+    """So that batches of a stream go into one table, whatever each of them had."""
+    types_ = {
+        "attributes.k": pa.int64(),
+        "time_unix_nano": pa.timestamp("ns", "UTC"),
+        "flags": None,
+    }
+    batches = [of(*found, key="k").to_arrow(types_) for found in ([1], [...], ["2", "x"], [1.0])]
+    table = pa.Table.from_batches(batches)
+    assert table["attributes.k"].to_pylist() == [1, None, 2, None, 1]
+    assert table.schema.field("time_unix_nano").type == pa.timestamp("ns", "UTC")
+    with pytest.raises(TypeError, match=r"'attributes\.k': expected a pyarrow type, got 'int'"):
+        of(1).to_arrow({"attributes.k": "int"})
+
+
 def test_without_names_it_is_all_fields() -> None:
     """To look at what is there."""
     made = logs([1, 2]).to_arrow()
