@@ -349,6 +349,8 @@ class Pipeline:
         for source in self._assembly.sources:
             if hasattr(source, "reuse_port"):
                 source.reuse_port = self.reuse_port
+            if hasattr(source, "revivable"):
+                source.revivable = self.on_error == "restart"
 
     def _connect_done(self) -> None:
         self._connected = True

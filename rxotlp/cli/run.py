@@ -94,7 +94,9 @@ def run(
     ] = 1,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged to stderr.")] = LogLevel.INFO,
     log_format: Annotated[LogFormat, typer.Option(help="How it is logged.")] = LogFormat.TEXT,
-    worker: Annotated[str | None, typer.Option(hidden=True)] = None,
+    worker: Annotated[
+        str | None, typer.Option(hidden=True, help="What --workers starts each worker with.")
+    ] = None,
 ) -> None:
     """Run a pipeline until SIGINT, SIGTERM or its end; then drain it and print its books.
 

@@ -62,6 +62,10 @@ class Source(Observable["TelemetryData"]):
         name: in the books; `given` says that the user chose it.
         admission: bounds what is in flight; one of 64 MiB by default.
         ack_timeout: for sources with a caller; see `deadlines`.
+
+    Attributes:
+        revivable: somebody will subscribe again when nobody is subscribed any more; a source
+            that nobody waits for keeps what it has until then.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Source(Observable["TelemetryData"]):
         self._deadlines: Deadlines | None = None
         self._open: dict[Receipt, int] = {}  # and the bucket of its deadline; 0 is none
         self._over = False  # the stream has completed, whoever was subscribed then
+        self.revivable = False
 
     # -- what a pipeline and its operators see -------------------------------------------------
 
@@ -161,6 +166,11 @@ class Source(Observable["TelemetryData"]):
         """Whether an element that came in now would reach somebody."""
         return self.state is State.OPEN and self._observers.live
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether nothing that comes in will ever reach anybody again."""
+        return not self.accepting and not (self.revivable and self.state is State.OPEN)
+
     # -- what a source of a certain kind does --------------------------------------------------
 
     def _begin(self, scheduler: "SerialScheduler") -> None:
@@ -170,6 +180,11 @@ class Source(Observable["TelemetryData"]):
     def _release(self) -> None:
         """Give back what `_begin` took; every receipt is settled."""
         raise NotImplementedError
+
+    def _resumed(self) -> None:
+        """Somebody subscribes while it runs: a stream that had died, perhaps."""
+        if self._over:
+            self.end()
 
     # -- emitting ------------------------------------------------------------------------------
 
@@ -283,8 +298,8 @@ class Source(Observable["TelemetryData"]):
             pipeline.add_source(self)
         self._observers.add(observer)
         self._aim()
-        if self._over and self.state in (State.OPEN, State.STOPPING):
-            self.end()  # for a stream that had died when it was over, and is subscribed anew
+        if self.state in (State.OPEN, State.STOPPING):
+            self._resumed()
 
         def detach() -> None:
             self._observers.remove(observer)

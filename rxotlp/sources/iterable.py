@@ -101,6 +101,8 @@ class IterableSource(Source):
         self._unfinished = 0  # entries without a final outcome
         self._again: dict[_Entry, Credit | None] = {}  # to be offered again, and its credit
         self._exhausted = False
+        self._stalled = False  # nobody was subscribed when the next was to be taken
+        self._fault: Exception | None = None  # what taking one raised
         self._asking = False  # for the whole credit
         self.given_up = 0
 
@@ -112,7 +114,8 @@ class IterableSource(Source):
         self._pending, self._patience = SerialDisposable(), SerialDisposable()
         self._taken = self._unfinished = 0
         self._again = {}
-        self._exhausted = self._asking = False
+        self._exhausted = self._asking = self._stalled = False
+        self._fault = None
         scheduler.post(self._pull)
 
     def _release(self) -> None:
@@ -122,7 +125,10 @@ class IterableSource(Source):
 
     def _pull(self) -> None:
         iterator = self._iterator
-        if iterator is None or self._exhausted or not self.accepting:
+        if iterator is None or self._exhausted:
+            return
+        if not self.accepting:
+            self._stalled = True
             return
         if isinstance(iterator, AsyncIterator):
             self._pending.disposable = self._ours.run_coroutine(_next(iterator), self._pulled)
@@ -168,7 +174,17 @@ class IterableSource(Source):
     def _fail(self, error: BaseException) -> None:
         self._exhausted = True
         fault = error if isinstance(error, Exception) else PipelineError(repr(error))
-        self._observers.on_error(without_tracebacks(fault))
+        self._fault = without_tracebacks(fault)
+        self._observers.on_error(self._fault)
+
+    def _resumed(self) -> None:
+        if self._fault is not None:
+            self._ours.post(partial(self._observers.on_error, self._fault))
+            return
+        super()._resumed()
+        if self._stalled:
+            self._stalled = False
+            self._ours.post(self._pull)
 
     # -- offering ------------------------------------------------------------------------------
 
@@ -207,9 +223,13 @@ class IterableSource(Source):
         retry: "Callable[[_Entry, Credit], object] | None" = None,
     ) -> bool:
         """Offer `entry`; False when there was no room for its items and it will ask again."""
-        if not self.accepting:
+        if self.abandoned:
             credit.release()
             self._give_up(entry, "the stream is over")
+            return True
+        if not self.accepting:
+            self._again[entry] = credit
+            self._later(SOON, lambda: self._offer_again(entry))
             return True
         try:
             credit.resize(credit.size, items=entry.items)
@@ -243,7 +263,7 @@ class IterableSource(Source):
         self._settled_once += 1
         if outcome.kind is not Kind.FAILED:
             self._finished(entry, settled=True)
-        elif entry.attempts >= self._max_attempts or not self.accepting:
+        elif entry.attempts >= self._max_attempts or self.abandoned:
             self._give_up(entry, outcome.reason)
         else:
             # Credit first, then the back-off: what waits to be offered again counts as in
