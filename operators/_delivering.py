@@ -80,6 +80,7 @@ class Delivering(Shell):
         "_exporter",
         "_holding",
         "_limit",
+        "_most",
         "_resting",
         "_retrying",
         "_slots",
@@ -106,13 +107,16 @@ class Delivering(Shell):
         self._aimd: Aimd | None = None
         if isinstance(limit, AdaptiveConcurrency):
             self._aimd = limit.begin()
-            limit = self.book.limits["max_concurrent"] = self._aimd.limit
-        self._slots = Slots[Job](initial(limit))
+            limit = limit.max_concurrent
+        self._most = initial(limit)  # what is learnt stays within it
+        self._slots = Slots[Job](self._bounded())
         self._resting: dict[Job, None] = {}  # in order
         self._complaints = Complaints()
         if self.assembly is not None and callable(getattr(exporter, "close", None)):
             self.assembly.add_resource(exporter)  # type: ignore[arg-type]
         self._limit = Followed(self, {"max_concurrent": limit}, self._change, self._give_up)
+        if self._aimd is not None:
+            self.book.limits["max_concurrent"] = self._bounded()
 
     def held(self) -> int:
         return self._holding
@@ -257,15 +261,19 @@ class Delivering(Shell):
 
     def _learn(self, aimd: Aimd, outcome: Outcome, seconds: float) -> list[Entry[Job]]:
         """Move the limit by what the destination's answer says about its load."""
-        before = aimd.limit
+        before = self._bounded()
         full = self._slots.running >= before
-        after = aimd.heard(
+        aimd.heard(
             _HEARD.get(outcome.kind, Heard.NEITHER), seconds, now=self.turn.seconds(), full=full
         )
+        after = self._bounded()
         if after == before:
             return []
         self.book.limits["max_concurrent"] = after
         return self._slots.set_limit(after)
+
+    def _bounded(self) -> int:
+        return self._most if self._aimd is None else min(self._aimd.limit, self._most)
 
     def _say(self, outcome: Outcome, items: int) -> None:
         """Tell who runs this that a destination is down or refuses, and when it is back."""
@@ -324,8 +332,12 @@ class Delivering(Shell):
 
     # -- the end -------------------------------------------------------------------------------
 
-    def _change(self, _name: str, limit: int) -> None:
-        self._start(self._slots.set_limit(limit))
+    def _change(self, name: str, limit: int) -> None:
+        self._most = limit
+        if self._aimd is not None:
+            self._aimd.bound(limit)
+            self.book.limits[name] = self._bounded()
+        self._start(self._slots.set_limit(self._bounded()))
 
     def finish(self) -> None:
         for job in list(self._resting):

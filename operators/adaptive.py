@@ -6,6 +6,8 @@ What is learnt from an answer is decided in `_core.aimd`; `export` tells it of e
 from dataclasses import dataclass
 
 from rxotlp._core.aimd import Aimd
+from rxotlp.operators._limits import Limit, Limited, check_limit
+from rxotlp.operators._limits import initial as first_of
 from rxotlp.operators._shell import check_count
 
 __all__ = ["AdaptiveConcurrency", "adaptive_concurrency"]
@@ -19,26 +21,27 @@ class AdaptiveConcurrency:
 
     initial: int
     min_concurrent: int
-    max_concurrent: int
+    max_concurrent: int | Limit
     decrease: float
     tolerance: float
 
     def begin(self) -> Aimd:
         """A limit that has learnt nothing yet."""
-        return Aimd(
+        aimd = Aimd(
             initial=self.initial,
             least=self.min_concurrent,
-            most=self.max_concurrent,
             decrease=self.decrease,
             tolerance=self.tolerance,
         )
+        aimd.bound(first_of(self.max_concurrent))
+        return aimd
 
 
 def adaptive_concurrency(
     *,
     initial: int = 1,
     min_concurrent: int = 1,
-    max_concurrent: int = DEFAULT_MAX,
+    max_concurrent: Limited = DEFAULT_MAX,
     decrease: float = 0.85,
     tolerance: float = 1.5,
 ) -> AdaptiveConcurrency:
@@ -72,7 +75,8 @@ def adaptive_concurrency(
             queue, so more than the destination bears would be learnt as normal.
         min_concurrent: what it never falls below, 1 or more: what sends nothing learns
             nothing.
-        max_concurrent: what it never exceeds.
+        max_concurrent: what it never exceeds; or an Observable of numbers, or a `Limit`, as
+            `DynamicScheduler.concurrency`: then the one learns within what the other allows.
         decrease: what a failure multiplies the limit by, above 0 and below 1.
         tolerance: how many times as long as without a queue an answer may take, above 1.
             More jitter wants more; 2 and above let a queue grow before it is noticed.
@@ -89,7 +93,11 @@ def adaptive_concurrency(
     call = "adaptive_concurrency"
     check_count(f"{call}(min_concurrent", min_concurrent, why="what sends nothing learns nothing")
     check_count(f"{call}(initial", initial, least=min_concurrent, why="min_concurrent is a bound")
-    check_count(f"{call}(max_concurrent", max_concurrent, least=initial, why="it is a bound")
+    if isinstance(max_concurrent, int):
+        check_count(f"{call}(max_concurrent", max_concurrent, least=initial, why="it is a bound")
+    most = check_limit(
+        f"{call}(max_concurrent", max_concurrent, default=DEFAULT_MAX, why="it is a bound"
+    )
     if not _number(decrease) or not 0 < decrease < 1:
         raise ValueError(
             f"{call}(decrease={decrease!r}): expected above 0 and below 1; it is what is left"
@@ -99,7 +107,7 @@ def adaptive_concurrency(
             f"{call}(tolerance={tolerance!r}): expected above 1; nothing is faster than usual "
             "for ever"
         )
-    return AdaptiveConcurrency(initial, min_concurrent, max_concurrent, decrease, tolerance)
+    return AdaptiveConcurrency(initial, min_concurrent, most, decrease, tolerance)
 
 
 def _number(value: object) -> bool:

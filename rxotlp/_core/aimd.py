@@ -121,6 +121,11 @@ class Aimd:
             self._end_round(mean, now)
         return self.limit
 
+    def bound(self, most: int) -> None:
+        """Never be above `most` from now on, nor below `least`."""
+        self._most = max(self._least, most)
+        self.limit = min(self.limit, self._most)
+
     @property
     def _threshold(self) -> float:
         return float("inf") if self._baseline is None else self._baseline * self._tolerance

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from reactivex.subject import BehaviorSubject
 
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import failed, rejected
@@ -71,6 +72,34 @@ def test_a_timeout_counts_as_a_refusal() -> None:
         assert rig.books["export"].limits == {"max_concurrent": 6}
         rig.clock.advance_by(30)
         assert rig.books["export"].limits == {"max_concurrent": 1}
+
+
+def test_it_learns_within_a_limit_that_changes() -> None:
+    """The machine's limit is slow and has the last word, the destination's is learnt inside it."""
+    allowed = BehaviorSubject[float](4)
+    backend = SlowRecorder(0.1)
+    limit = ops.adaptive_concurrency(max_concurrent=allowed)
+    with Rig(ops.export(backend, max_concurrent=limit)) as rig:
+        for number in range(2_000):
+            rig.send([number])
+        rig.clock.advance_by(5)
+        assert rig.books["export"].limits == {"max_concurrent": 4}  # it would bear more
+        allowed.on_next(12)
+        rig.clock.advance_by(5)
+        assert 4 < rig.books["export"].limits["max_concurrent"] <= 12
+        allowed.on_next(2)
+        rig.clock.advance_by(0.2)
+        assert rig.books["export"].limits == {"max_concurrent": 2}
+        assert backend.running <= 2
+        allowed.on_next(0)  # a pause
+        rig.clock.advance_by(5)
+        assert backend.running == 0
+        paused = len(backend.recorder.delivered)
+        rig.clock.advance_by(5)
+        assert len(backend.recorder.delivered) == paused
+        allowed.on_next(3)
+        rig.clock.advance_by(300)
+        assert len(backend.recorder.delivered) == 2_000
 
 
 def test_two_exports_learn_for_themselves() -> None:
