@@ -15,7 +15,8 @@ publishes. Its workers follow `concurrency`; operators take the same limits:
     )
 
 Ten seconds between samples are slow on purpose: it answers to the machine. What a backend
-takes is learnt within a round trip by `ops.adaptive_concurrency`.
+takes is learnt within a round trip, and within these limits, by
+`ops.adaptive_concurrency(max_concurrent=dynamic.concurrency)`.
 """
 
 from collections.abc import Callable, Mapping

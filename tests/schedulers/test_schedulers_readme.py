@@ -11,7 +11,7 @@ import reactivex as rx
 from rxotlp import operators as ops
 from rxotlp.errors import *
 from rxotlp.schedulers import *
-from rxotlp.testing import Rig
+from rxotlp.testing import Rig, SlowRecorder
 """
 
 TESTS = Path(__file__).parent.parent
