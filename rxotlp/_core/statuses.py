@@ -42,6 +42,7 @@ __all__ = [
     "grpc_retryable",
     "grpc_too_large",
     "http_retryable",
+    "parse_date",
     "parse_retry_after",
     "retry_delay",
     "shorten",
@@ -130,7 +131,7 @@ def parse_retry_after(value: str, now: float) -> float | None:
 
     Args:
         value: the header: whole seconds, or an HTTP date.
-        now: the wall clock, in seconds since 1970.
+        now: the wall clock of whoever wrote it, in seconds since 1970.
 
     Returns:
         Seconds, 0 or more (a date in the past means now); None when it is neither.
@@ -138,11 +139,17 @@ def parse_retry_after(value: str, now: float) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return min(float(value), _LONGEST_WAIT)
+    date = parse_date(value)
+    return None if date is None else max(0.0, date - now)
+
+
+def parse_date(value: str) -> float | None:
+    """An HTTP date in seconds since 1970; None when it is none."""
     try:
         date = parsedate_to_datetime(value)
         if date.tzinfo is None:  # "-0000" and asctime's form: HTTP dates are always in UTC
             date = date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - now)
+        return date.timestamp()
     except (ValueError, OverflowError):
         return None
 

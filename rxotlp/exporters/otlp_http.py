@@ -334,7 +334,9 @@ async def _outcome(route: _Route, response: aiohttp.ClientResponse, data: Teleme
     message, wait = replies.refused_message(body, content_type)
     header = response.headers.get("Retry-After")
     if header is not None:
-        wait = statuses.parse_retry_after(header, time.time())
+        # A date is by the server's clock, and its Date says what that is: ours may differ.
+        now = statuses.parse_date(response.headers.get("Date", ""))
+        wait = statuses.parse_retry_after(header, time.time() if now is None else now)
     return replies.refused(
         route.destination,
         str(status),

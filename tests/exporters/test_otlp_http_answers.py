@@ -5,13 +5,14 @@ import email.utils
 import gzip
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from google.rpc.status_pb2 import Status
 
 from rxotlp._core.outcomes import Kind, Outcome
 from rxotlp.data import TelemetryData
-from rxotlp.exporters import OtlpHttp
+from rxotlp.exporters import OtlpHttp, otlp_http
 from tests.support.http_export import answered, partial
 from tests.support.otlp_http_server import Reply, Server, serve
 
@@ -55,6 +56,19 @@ def test_c6_retry_after_as_a_date_is_passed_on(server: Server, spans: Make) -> N
     outcome = answered(server, Reply(429, headers={"Retry-After": date}), spans(1))
     assert outcome.retry_after is not None
     assert 900 < outcome.retry_after <= 1001
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_c6_a_date_is_read_by_the_servers_own_clock(
+    server: Server, spans: Make, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clocks differ and jump: by ours a client would wait an hour, or not at all."""
+    ours = SimpleNamespace(time=lambda: time.time() + hours * 3600)
+    monkeypatch.setattr(otlp_http, "time", ours)
+    date = email.utils.formatdate(time.time() + 60, usegmt=True)
+    outcome = answered(server, Reply(503, headers={"Retry-After": date}), spans(1))
+    assert outcome.retry_after is not None
+    assert 58 <= outcome.retry_after <= 61
 
 
 def test_retry_after_that_makes_no_sense_is_ignored(server: Server, spans: Make) -> None:
