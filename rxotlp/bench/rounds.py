@@ -76,7 +76,7 @@ def compare(
     for argument, seconds in (("time", time), ("timeout", timeout)):
         if not 0 < seconds < float("inf"):
             raise ValueError(f"compare({argument}={seconds}): expected more than 0 seconds")
-    known = {name: as_variant(name, given) for name, given in variants.items()}
+    known = {str(name): as_variant(str(name), given) for name, given in variants.items()}
     notes: list[str] = []
     chosen = _chosen(known, only, notes)
     if not isinstance(work, Workload):

@@ -106,7 +106,8 @@ def _lines(found: Comparison) -> str:
     lines: list[str] = []
     for name, one in found.variants.items():
         if one.problem is not None:
-            after = f" after {len(one.runs)} runs" if one.runs else ""
+            count = len(one.runs)
+            after = f" after {count} run{'' if count == 1 else 's'}" if count else ""
             lines.append(f"! {name}: failed{after}: {one.problem}")
     lines += [f"! {note}" for note in found.notes]
     lines += _verdicts(found)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,26 +137,28 @@ def test_one_that_hangs_is_ended(scheduler: str, monkeypatch: pytest.MonkeyPatch
     stuck = Variant(ops.chain(sleep), scheduler)
     waiting = Variant(lambda source: source.pipe(rx_ops.delay(60.0)), scheduler)
     monkeypatch.setattr(isolation, "GRACE", 0.5)
-    found = quick({"stuck": stuck, "waiting": waiting, "good": ops.batch()}, timeout=0.5)
-    assert "did not finish within 0.5 s" in (found.variants["stuck"].problem or "")
+    found = quick({"stuck": stuck, "waiting": waiting, "good": ops.batch()}, timeout=1)
+    assert "did not finish within 1 s" in (found.variants["stuck"].problem or "")
     assert "0 of 8 requests came through" in (found.variants["waiting"].problem or "")
     assert len(found.variants["good"].runs) == 2
 
 
-def test_what_fails_later_keeps_what_it_had() -> None:
+def test_what_fails_later_keeps_what_it_had(tmp_path: Path) -> None:
     """Partial results are results."""
-    calls: list[Progress] = []
+    calls = tmp_path / "calls"
 
     def fail_later(source: Any) -> Any:
-        if len([one for one in calls if one.variant == "later"]) > 4:
+        with calls.open("a") as called:
+            called.write("x")
+        if calls.stat().st_size > 4:  # two for the short run, and two for each round
             raise ValueError("enough")
         return source
 
-    found = quick({"later": fail_later, "good": ops.batch()}, runs=3, progress=calls.append)
-    assert 1 <= len(found.variants["later"].runs) < 3
+    found = quick({"later": fail_later, "good": ops.batch()}, runs=3)
+    assert len(found.variants["later"].runs) == 1
     assert "enough" in (found.variants["later"].problem or "")
     assert len(found.variants["good"].runs) == 3
-    assert "failed after" in str(found)
+    assert "later: failed after 1 run: " in str(found)
 
 
 def test_an_interrupt_keeps_what_there_is() -> None:
@@ -188,12 +191,13 @@ def test_too_little_time_gives_fewer_rounds_and_says_so() -> None:
     assert "1 of 50 rounds: time=0.01 s was over" in str(found)
 
 
-def test_the_time_decides_how_long_a_run_is() -> None:
+def test_the_time_decides_how_long_a_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the workload does not."""
+    monkeypatch.setattr(rounds, "LONGEST", 0.5)
     work = workload([data.detached() for data in SMALL.elements])
     short, long = (
         compare({"a": ops.batch()}, work, runs=1, time=seconds).variants["a"].runs[0].items
-        for seconds in (0.2, 1.2)
+        for seconds in (0.01, 30)
     )
     assert short < long
 

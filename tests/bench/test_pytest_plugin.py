@@ -16,7 +16,8 @@ def test_speed(compare_pipelines):
 """
 BROKEN = """
 def test_speed(compare_pipelines):
-    compare_pipelines({"broken": lambda source: 1 / 0, "fine": lambda source: source}, time=1, runs=1)
+    both = {"broken": lambda source: 1 / 0, "fine": lambda source: source}
+    compare_pipelines(both, time=1, runs=1)
 """
 
 
