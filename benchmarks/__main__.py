@@ -45,7 +45,7 @@ def run(section: Section, *, smoke: bool) -> tuple[dict[str, Any], bool]:
         stopped = f"{type(error).__name__}: {error}".splitlines()[0]
     if stopped:
         measures.append(not_shown("the rest", stopped))
-    return {
+    result = {
         "name": section.name,
         "work": section.work,
         "against": section.against,
@@ -54,7 +54,9 @@ def run(section: Section, *, smoke: bool) -> tuple[dict[str, Any], bool]:
         "interrupted": stopped,
         "about": machine(),
         "measures": [measure.as_json() for measure in measures],
-    }, stopped == "interrupted"
+    }
+    # As it will be read: a smoke run finds what cannot be written, too.
+    return json.loads(json.dumps(result)), stopped == "interrupted"
 
 
 def said(measure: Measure) -> str:

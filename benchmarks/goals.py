@@ -14,6 +14,7 @@ from benchmarks.graph import p7
 from benchmarks.measures import Measure, Section, from_row, named, not_shown
 from benchmarks.sdk_encoding import sdk_encoding
 from benchmarks.sizes import p10
+from benchmarks.where import explained
 from benchmarks.wire import p1, p8
 from benchmarks.workloads import described
 
@@ -34,7 +35,7 @@ def _p1(smoke: bool) -> Iterator[Measure]:
     rounds, items = (1, 200) if smoke else (ROUNDS, None)
     for row in p1(rounds=rounds, items=items):
         on_spans = row["workload"] == "spans"
-        yield from_row(
+        measure = from_row(
             f"{row['job']}, {row['workload']}",
             row,
             runs=rounds,
@@ -42,6 +43,7 @@ def _p1(smoke: bool) -> Iterator[Measure]:
             peer=named(*MESSAGES),
             at_least=P1_ON_SPANS[row["job"]] if on_spans else P1_ELSEWHERE,
         )
+        yield explained(measure, row["ours"])
 
 
 def _p5(smoke: bool) -> Iterator[Measure]:
@@ -61,7 +63,7 @@ def _p5(smoke: bool) -> Iterator[Measure]:
 def _p7(smoke: bool) -> Iterator[Measure]:
     rounds, elements = (1, 50) if smoke else (9, 5000)
     for row in p7(rounds=rounds, elements=elements):
-        yield from_row(
+        measure = from_row(
             f"{row['work']}: {row['shape']}",
             row,
             runs=rounds,
@@ -69,12 +71,13 @@ def _p7(smoke: bool) -> Iterator[Measure]:
             peer=named("reactivex"),
             at_most=P7_FUSED if row["shape"] == "fused" else P7_STAGES,
         )
+        yield explained(measure, row["ours"])
 
 
 def _p8(smoke: bool) -> Iterator[Measure]:
     rounds, items = (1, 200) if smoke else (ROUNDS, None)
     for row in p8(rounds=rounds, items=items):
-        yield from_row(
+        measure = from_row(
             f"{row['job']}, {row['workload']}",
             row,
             runs=rounds,
@@ -82,6 +85,7 @@ def _p8(smoke: bool) -> Iterator[Measure]:
             peer=named(*MESSAGES),
             at_least=P8_AT_LEAST,
         )
+        yield explained(measure, row["ours"])
 
 
 def _of(module: str, name: str, smoke: bool) -> Iterator[Measure]:

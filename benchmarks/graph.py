@@ -80,6 +80,7 @@ def p7(*, rounds: int = 9, elements: int = 5000) -> list[dict[str, Any]]:
                     "goal": "P7",
                     "work": work,
                     "shape": shape,
+                    "ours": ours,
                     "ratio": statistics.median(ratios),
                     "spread": [min(ratios), max(ratios)],
                     "ours_us": statistics.median(ours for ours, _ in times),

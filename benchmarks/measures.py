@@ -18,7 +18,16 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["Measure", "Section", "alternating", "from_row", "named", "not_shown", "verdict"]
+__all__ = [
+    "MISSED",
+    "Measure",
+    "Section",
+    "alternating",
+    "from_row",
+    "named",
+    "not_shown",
+    "verdict",
+]
 
 MET, MISSED, NOT_SHOWN, REPORTED = "met", "missed", "not shown", "reported"
 
@@ -127,7 +136,7 @@ def alternating(work: str, runs: Sequence[float], *, unit: str = "x", **known: A
 def from_row(work: str, row: dict[str, Any], *, runs: int, **known: Any) -> Measure:
     """A measure of a row with `ratio` and `spread`; what else it has is the detail."""
     low, high = row["spread"]
-    about = {"ratio", "spread", "job", "work", "shape", "workload", "goal", "limit", "met"}
+    about = {"ratio", "spread", "job", "work", "shape", "workload", "goal", "limit", "met", "ours"}
     detail = {name: value for name, value in row.items() if name not in about}
     return Measure(work, row["ratio"], spread=(low, high), runs=runs, detail=detail, **known)
 

@@ -122,6 +122,7 @@ def _compare(job: str, name: str, ours: Job, peer: Job, rounds: int) -> dict[str
     return {
         "job": job,
         "workload": name,
+        "ours": ours,
         "ours_us": statistics.median(mine) * 1e6,
         "peer_us": statistics.median(theirs) * 1e6,
         "ratio": statistics.median(ratios),
