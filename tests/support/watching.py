@@ -27,6 +27,8 @@ def use(pipeline: Pipeline, what: Callable[[], object], *, on_loop: bool) -> Non
     async def main() -> None:
         async with pipeline:
             await asyncio.to_thread(what)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"tasks are left: {left}"
 
     asyncio.run(main())
 
