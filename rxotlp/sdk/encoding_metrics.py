@@ -36,6 +36,9 @@ _fixed64 = Struct("<Q").pack
 _signed64 = Struct("<q").pack
 _times = Struct("<cQcQ").pack
 _double = Struct("<d").pack
+# Several fields at once: a tag of these is one byte.
+_time_and_int = Struct("<cQcq").pack
+_time_and_double = Struct("<cQcd").pack
 
 
 class _Point:
@@ -49,18 +52,22 @@ class _Point:
         self._start = self.tags["start_time_unix_nano"]
         self._attributes = Pairs(message)
 
-    def common(self, point: Any, *, start: bool = True) -> list[bytes]:
+    def common(self, point: Any) -> list[bytes]:
         """Attributes, times and exemplars."""
-        began = point.start_time_unix_nano if start else None
+        began = point.start_time_unix_nano
         if began is None:
             parts = [self._time, _fixed64(point.time_unix_nano)]
         else:
             parts = [_times(self._start, began, self._time, point.time_unix_nano)]
+        self.rest(point, parts)
+        return parts
+
+    def rest(self, point: Any, parts: list[bytes]) -> None:
+        """Attributes and exemplars."""
         if attributes := point.attributes:
             self._attributes.add(plain(attributes), parts)
         if exemplars := point.exemplars:
             parts += [framed(self._exemplars, _exemplar(one)) for one in exemplars]
-        return parts
 
     def summary(self, point: Any) -> list[bytes]:
         """What both kinds of histogram have besides."""
@@ -82,6 +89,8 @@ _exponential = _Point(pb2.ExponentialHistogramDataPoint)
 
 _AS_INT = _number.tags["as_int"]
 _AS_DOUBLE = _number.tags["as_double"]
+_START = _number.tags["start_time_unix_nano"]
+_TIME = _number.tags["time_unix_nano"]
 
 _EXEMPLAR_TIME = tag(pb2.Exemplar, "time_unix_nano")
 _EXEMPLAR_TRACE_ID = tag(pb2.Exemplar, "trace_id") + b"\x10"
@@ -151,19 +160,19 @@ def _about(data: Any) -> list[bytes]:
 
 
 def _gauge_point(point: Any) -> bytes:
-    return _valued(_number.common(point, start=False), point.value)
+    value, time = point.value, point.time_unix_nano
+    if isinstance(value, int):
+        parts = [_time_and_int(_TIME, time, _AS_INT, value)]
+    else:
+        parts = [_time_and_double(_TIME, time, _AS_DOUBLE, value)]
+    _number.rest(point, parts)
+    return b"".join(parts)
 
 
 def _sum_point(point: NumberDataPoint) -> bytes:
-    return _valued(_number.common(point), point.value)
-
-
-def _valued(parts: list[bytes], value: Any) -> bytes:
-    if isinstance(value, int):
-        parts += (_AS_INT, _signed64(value))
-    else:
-        parts += (_AS_DOUBLE, _double(value))
-    return b"".join(parts)
+    made = _gauge_point(point)
+    began = point.start_time_unix_nano
+    return made if began is None else b"".join((_START, _fixed64(began), made))
 
 
 def _histogram_point(point: HistogramDataPoint) -> bytes:
@@ -173,8 +182,21 @@ def _histogram_point(point: HistogramDataPoint) -> bytes:
     if counts:
         parts.append(framed(tags["bucket_counts"], pack(f"<{len(counts)}Q", *counts)))
     if bounds:
-        parts.append(framed(tags["explicit_bounds"], pack(f"<{len(bounds)}d", *bounds)))
+        parts.append(_bounds(bounds))
     return b"".join(parts)
+
+
+def _bounds(bounds: Sequence[float]) -> bytes:
+    """A histogram's bounds; the SDK's are one tuple for all of its points, so it is kept."""
+    known = _kept_bounds.get(id(bounds))
+    if known is not None:
+        return known[1]
+    made = framed(_histogram.tags["explicit_bounds"], pack(f"<{len(bounds)}d", *bounds))
+    if type(bounds) is tuple:
+        if len(_kept_bounds) >= _MAX_BOUNDS:
+            _kept_bounds.clear()
+        _kept_bounds[id(bounds)] = bounds, made
+    return made
 
 
 def _exponential_point(point: Any) -> bytes:
@@ -206,6 +228,10 @@ def _exemplar(exemplar: Any) -> bytes:
         raise TypeError(f"an exemplar's value is a {type(value).__name__}")
     return b"".join(parts)
 
+
+# By identity, as -0.0 equals 0.0. The tuple is kept too, so that its id stays its own.
+_kept_bounds: dict[int, tuple[tuple[float, ...], bytes]] = {}
+_MAX_BOUNDS = 64
 
 _DATA: dict[type, tuple[bytes, Callable[[Any], bytes], bytes]] = {
     Gauge: (tag(pb2.Metric, "gauge"), _gauge_point, tag(pb2.Gauge, "data_points")),

@@ -16,7 +16,7 @@ from rxotlp.wire.writing import length, signed, tag
 
 __all__ = ["Pairs", "any_value"]
 
-_MAX_PAIRS = 8192  # kept by one field
+_MAX_PAIRS = 4096  # kept by one field
 _MAX_VALUES = 256  # kept of one key
 _MAX_BYTES = 256  # of an attribute that is kept
 _MAX_MISSES = 65536  # until what is kept starts anew, so that new values get a chance

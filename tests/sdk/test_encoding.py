@@ -126,7 +126,7 @@ RECORDS = st.builds(
     event_name=st.sampled_from([None, "", "login"]),
 )
 LOG_RECORDS = st.builds(ReadableLogRecord, RECORDS, RESOURCES, SCOPES)
-QUICKLY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+QUICKLY = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def same(ours: bytes, peer: Any) -> None:
