@@ -77,7 +77,8 @@ class RetryBudget:
 
     def succeeded(self) -> None:
         """One success earns its share."""
-        self._left = min(self._reserve, self._left + self._share)
+        left = self._left + self._share  # no call, so that threads need no lock for it
+        self._left = left if left < self._reserve else self._reserve
 
     def take(self) -> bool:
         """Whether one more retry may be made; counts those that may not."""

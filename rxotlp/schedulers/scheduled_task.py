@@ -50,8 +50,6 @@ class ScheduledTask:
         scheduled_time: when it is due, in seconds on its scheduler's clock.
         retry_count: retries up to now.
         max_retries: retries that are allowed.
-        name: for logs.
-        history: the attempts that failed.
         state: "pending", "running", "done", "failed" or "cancelled".
     """
 
@@ -59,13 +57,13 @@ class ScheduledTask:
         "_cancel",
         "_done",
         "_error",
+        "_history",
+        "_name",
         "_result",
         "_waiters",
         "context",
         "entry",
-        "history",
         "max_retries",
-        "name",
         "priority",
         "retry_count",
         "running",
@@ -81,7 +79,7 @@ class ScheduledTask:
         priority: float,
         scheduled_time: float,
         max_retries: int,
-        name: str,
+        name: str | None = None,
         cancel: "Callable[[ScheduledTask], object] | None" = None,
     ) -> None:
         self.task: Callable[[], Any] = task
@@ -90,8 +88,8 @@ class ScheduledTask:
         self.scheduled_time = scheduled_time
         self.retry_count = 0
         self.max_retries = max_retries
-        self.name = name
-        self.history: list[Attempt] = []
+        self._name = name
+        self._history: list[Attempt] | None = None
         self.state = _PENDING
         self.entry: Any = None  # its place in the queue
         self.running: Any = None  # what cancels it while it runs
@@ -101,6 +99,19 @@ class ScheduledTask:
         self._done = False
         # Made when somebody waits: most tasks are never waited for.
         self._waiters: list[Callable[[], object]] | None = None
+
+    @property
+    def name(self) -> str:
+        """As given, or the function's own."""
+        name = self._name
+        return str(getattr(self.task, "__name__", "task")) if name is None else name
+
+    @property
+    def history(self) -> list[Attempt]:
+        """The attempts that failed."""
+        if self._history is None:  # most never need one
+            self._history = []
+        return self._history
 
     # -- the handle --------------------------------------------------------------------------
 
@@ -167,7 +178,13 @@ class ScheduledTask:
 
     def succeed(self, result: Any) -> None:
         """It ended well."""
-        self._end(_DONE, result, None)
+        if not self._done:
+            self.state = _DONE
+            self._result = result
+            self.running = None
+            self._done = True
+            if self._waiters is not None:
+                self._tell()
 
     def fail(self, error: BaseException) -> None:
         """It will not be tried again."""

@@ -127,8 +127,7 @@ class ThreadWorkers(WorkerPool):
     def renewed(self) -> "ThreadWorkers":
         return ThreadWorkers(self.max_workers)
 
-    def now(self) -> float:
-        return time.monotonic()
+    now = staticmethod(time.monotonic)
 
     @property
     def attentive(self) -> bool:
