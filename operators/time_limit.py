@@ -60,10 +60,10 @@ def time_limit(
     Raises:
         ValueError, TypeError: `seconds` is out of its range, or `limited` is neither.
 
-    A batch in there sends what others of its parts are not late; until it leaves out what is
-    late, that is held there, and booked there as `failed`. On completion and error, ends when
-    `limited` has. On dispose, disposes it. If it ends by itself, what comes fails as `branch
-    ended`. Holds nothing. Reorders nothing. A second subscription has times of its own.
+    What holds a late element holds it on, until it finds it withdrawn and books it as `failed`;
+    a batch is sent without it. On completion and error, ends when `limited` has. On dispose,
+    disposes it. If it ends by itself, what comes fails as `branch ended`. Holds nothing.
+    Reorders nothing. A second subscription has times of its own.
     """
     branch = as_branch("time_limit(", limited)
     check_seconds("time_limit(..., seconds", seconds, why="what has no time cannot be in time")
