@@ -5,7 +5,8 @@ python -m benchmarks P2 costs     only these; what else is in results/ stays
 python -m benchmarks --smoke      each once, tiny, nothing written: does it still run?
 python -m benchmarks --list       what there is
 
-OTELCOL=path names the Collector that P2 to P4 compare with. Interrupted, it keeps what it has.
+OTELCOL=path names the Collector that P2 to P4 compare with. Interrupted, or out of the time
+that --minutes gives it, it keeps what it has.
 """
 
 import argparse
@@ -102,6 +103,7 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(sections))
     parser.add_argument("--smoke", action="store_true", help="each once at tiny size")
+    parser.add_argument("--minutes", type=float, metavar="N", help="stop after so many")
     parser.add_argument("--list", action="store_true", help="print the names")
     asked = parser.parse_args()
     if unknown := [name for name in asked.names if name not in sections]:
@@ -110,7 +112,12 @@ def main() -> int:
         for section in sections.values():
             print(f"{section.name:12} {section.work}")
         return 0
+    if asked.minutes is not None and not asked.minutes > 0:
+        parser.error(f"--minutes {asked.minutes:g}: expected more than 0")
     signal.signal(signal.SIGTERM, _stop)
+    if asked.minutes is not None:
+        signal.signal(signal.SIGALRM, _stop)
+        signal.setitimer(signal.ITIMER_REAL, asked.minutes * 60)
     found: dict[str, Any] = {}
     failed: list[str] = []
     for name in asked.names or sections:

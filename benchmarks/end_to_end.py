@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.control import Child, child
-from benchmarks.gateways import Gateway, Running, Way, gateways, running
+from benchmarks.gateways import Gateway, Running, Way, check_room, gateways, running
 from benchmarks.measures import Measure, alternating, not_shown
 
 __all__ = ["Bench", "p2", "p3", "p4"]
@@ -153,6 +153,7 @@ class Bench:
 
 def _measured(way: Way, *, smoke: bool) -> tuple[list[Found], str, bool]:
     """Everybody on one way; the payload; whether every round was made."""
+    check_room()
     rounds, requests, items = (1, 24, 32) if smoke else (5, 1000, None)
     with ExitStack() as stack:
         load, sink = (stack.enter_context(child(f"benchmarks.{name}")) for name in ("load", "sink"))

@@ -22,7 +22,7 @@ import psutil
 from benchmarks.control import ROOT
 from benchmarks.measures import named
 
-__all__ = ["Gateway", "Running", "Way", "collector", "gateways", "running"]
+__all__ = ["Gateway", "Running", "Way", "check_room", "collector", "gateways", "running"]
 
 # Both configurations as they are, and the quicker of them with memory traded for CPU: its garbage
 # collector lets the heap grow fivefold instead of twofold.
@@ -31,6 +31,7 @@ COLLECTORS: tuple[tuple[str, dict[str, str]], ...] = (
     ("exporter", {}),
     ("exporter", {"GOGC": "400"}),
 )
+ROOM = 3.0  # GiB
 PATIENCE = 90.0  # seconds for a process to listen; many start at once
 
 
@@ -102,6 +103,20 @@ class Running:
         except OSError:
             return None
         return next(int(line.split()[1]) / 1024 for line in status.splitlines() if "VmHWM" in line)
+
+
+def check_room() -> None:
+    """Refuse to begin where a gateway that keeps what it cannot send would have no room.
+
+    Raises:
+        RuntimeError: too little memory is free.
+    """
+    free = psutil.virtual_memory().available / 2**30
+    if free < ROOM:
+        raise RuntimeError(
+            f"{free:.1f} GiB of memory are free, expected {ROOM:g} or more; a Collector that takes "
+            "more than it can send keeps the rest"
+        )
 
 
 def gateways(way: Way) -> list[Gateway]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.control import child
 from benchmarks.end_to_end import NO_COLLECTOR, Bench
-from benchmarks.gateways import Running, Way, gateways, running
+from benchmarks.gateways import Running, Way, check_room, gateways, running
 from benchmarks.measures import Measure, not_shown
 from rxotlp._core.chart import Panel, chart
 
@@ -38,6 +38,7 @@ Point = tuple[float, float]
 
 def knee(smoke: bool) -> Iterator[Measure]:
     """Everybody's knee over OTLP/HTTP."""
+    check_room()
     way = Way("http")
     seconds = 0.3 if smoke else 3.0
     goodput: dict[str, Sequence[Point]] = {}

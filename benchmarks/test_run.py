@@ -1,13 +1,14 @@
 """What a run does when things go wrong, and what it writes."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.gateways import collector
+from benchmarks import gateways
 from benchmarks.goals import GOALS
 from benchmarks.measures import Measure, Section, not_shown
 from benchmarks.page import page
@@ -117,12 +118,35 @@ def test_there_are_ten_goals() -> None:
     assert [goal.name for goal in GOALS] == [f"P{number}" for number in range(1, 11)]
 
 
+def test_a_run_out_of_time_keeps_what_it_has(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an hour before the meeting is enough for some of it."""
+
+    def endless(_smoke: bool) -> Iterator[Measure]:
+        yield Measure("first", 4.0, at_least=3.0)
+        time.sleep(100)
+
+    monkeypatch.setattr(command, "GOALS", (Section("P1", "w", endless),))
+    assert _run(monkeypatch, "--minutes", "0.005") == 1
+    (found,) = json.loads((results / "goals.json").read_text())
+    assert found["measures"][0]["figure"] == 4.0
+    assert found["verdict"] == "not shown"
+
+
+def test_too_little_memory_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that swaps measures its disk."""
+    monkeypatch.setattr(gateways, "ROOM", 1e6)
+    with pytest.raises(RuntimeError, match="GiB of memory are free, expected"):
+        gateways.check_room()
+
+
 def test_a_collector_that_cannot_be_run_is_refused_in_words(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A typing error must not read as a Collector that was not there."""
     monkeypatch.setenv("OTELCOL", str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="expected the Collector's binary"):
-        collector()
+        gateways.collector()
     monkeypatch.delenv("OTELCOL")
-    assert collector() == []
+    assert gateways.collector() == []

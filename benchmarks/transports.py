@@ -15,7 +15,7 @@ from contextlib import ExitStack
 
 from benchmarks.control import child
 from benchmarks.end_to_end import Bench, Found
-from benchmarks.gateways import Running, Way, gateways, running
+from benchmarks.gateways import Running, Way, check_room, gateways, running
 from benchmarks.measures import Measure, alternating, not_shown
 
 __all__ = ["transports"]
@@ -31,6 +31,7 @@ WAYS = (
 
 def transports(smoke: bool) -> Iterator[Measure]:
     """Every way, by plain OTLP/HTTP."""
+    check_room()
     rounds, requests, items = (1, 24, 32) if smoke else (7, 500, None)
     with ExitStack() as stack:
         sink = stack.enter_context(child("benchmarks.sink"))
