@@ -120,6 +120,11 @@ class Expression:
                 missing = _MISSING.match(str(error))
                 if missing is not None:
                     return missing[1]
+                if "FieldRef.Nested" in str(error) or "FieldPath" in str(error):
+                    raise ValueError(
+                        f"{self._call}({self._expression}): expected columns by one name each, "
+                        "such as pc.field('status.code')"
+                    ) from None
                 problem = problem or error
                 continue
             if found.type == pa.bool_():

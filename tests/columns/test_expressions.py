@@ -149,6 +149,8 @@ def test_what_an_attribute_is_and_what_the_expression_takes(
         (field("nope") == 1, "no records have a column 'nope'"),
         (field("name") > 1, "no kernel matching input types"),
         (field("kind"), "expected a truth value"),
+        (field("status", "code") == 2, "expected columns by one name each"),
+        (field(6) == 2, "expected columns by one name each"),
         (pc.scalar(True), "expected an expression about some column"),
         (field("attributes.a") + field("attributes.b"), "no kernel"),
     ],
