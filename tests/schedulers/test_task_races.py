@@ -13,8 +13,11 @@ from reactivex import abc
 
 from rxotlp.errors import PipelineError
 from rxotlp.schedulers import (
+    AsyncScheduler,
     ScheduledTask,
     SchedulerConfig,
+    SerialScheduler,
+    SyncScheduler,
     TaskCancelled,
     TaskScheduler,
     VirtualScheduler,
@@ -277,3 +280,51 @@ def test_a_strand_refuses_whatever_comes_after_the_end(
     for _ in range(2):
         with pytest.raises(PipelineError, match="after shutdown"):
             ask(strand)
+
+
+# -- on a scheduler of ours ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sync", "asyncio"])
+def test_eight_threads_ask_a_scheduler_that_works(kind: str) -> None:
+    """A thousand tasks, plain and `async`, half of which nobody wants any more meanwhile."""
+    ran: list[int] = []
+    asked: list[ScheduledTask] = []
+
+    async def waits(number: int) -> None:
+        await asyncio.sleep(0)
+        ran.append(number)
+
+    def ask(tasks: TaskScheduler, thread: int) -> None:
+        for number in range(thread * 125, thread * 125 + 125):
+            do = (lambda n=number: waits(n)) if number % 3 else (lambda n=number: ran.append(n))
+            task = tasks.schedule_task(do, number % 4, delay=(number % 5) / 1000)
+            asked.append(task)
+            if number % 2:
+                task.cancel()
+
+    def work(scheduler: SerialScheduler) -> None:
+        tasks = TaskScheduler(max_workers=3, on=scheduler)
+        threads = [threading.Thread(target=ask, args=(tasks, n)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        for task in asked:
+            with contextlib.suppress(TaskCancelled):
+                task.result(PATIENCE)
+        counts = tasks.statistics()
+        assert counts.done + counts.cancelled == 1_000
+        assert (counts.queued, counts.running, counts.failed) == (0, 0, 0)
+
+    if kind == "sync":
+        with SyncScheduler() as sync:
+            work(sync)
+    else:
+
+        async def main() -> None:
+            async with AsyncScheduler(asyncio.get_running_loop()) as scheduler:
+                await asyncio.to_thread(work, scheduler)
+
+        asyncio.run(main())
+    assert len(set(ran)) == len(ran) >= 500
