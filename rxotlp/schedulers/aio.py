@@ -179,6 +179,7 @@ class AsyncScheduler(SerialScheduler):
                 self._waiters.remove(tell)
 
     async def __aenter__(self) -> Self:
+        self._start()  # on this loop, whichever thread is the first to use it
         return self
 
     async def __aexit__(

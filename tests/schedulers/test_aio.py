@@ -286,3 +286,15 @@ def test_a_finalizer_may_ring_after_the_bell_is_gone() -> None:
     bell.ring()
     # The real finalizer must find something to close.
     bell.reader, bell._writer = os.pipe()
+
+
+def test_inside_its_block_any_thread_may_be_the_first() -> None:
+    """The loop is the one that runs the block; a thread has none of its own to offer."""
+
+    async def main() -> None:
+        async with AsyncScheduler() as scheduler:
+            ran = asyncio.Event()
+            await asyncio.to_thread(scheduler.post, ran.set)
+            await asyncio.wait_for(ran.wait(), 30)
+
+    asyncio.run(main())
