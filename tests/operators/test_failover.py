@@ -118,6 +118,18 @@ def test_on_dispose_what_runs_is_reported_and_tried_nowhere_else() -> None:
         rig.check()
 
 
+def test_on_dispose_what_one_level_held_goes_to_no_other() -> None:
+    """Levels are disposed one by one, and the others would take it for a moment yet."""
+    backend = Recorder()
+    held, same = ops.batch(max_delay=1000.0), ops.chain(lambda data: data)
+    with Rig(ops.failover([held, same]), ops.export(backend)) as rig:
+        receipt = rig.send([1])
+        rig.dispose()
+        assert kind(receipt) is Kind.FAILED
+        assert backend.calls == []
+        rig.check()
+
+
 def test_what_was_withdrawn_goes_nowhere_else() -> None:
     """Its sender sends it again."""
     secondary = Recorder()
