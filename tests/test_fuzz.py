@@ -1,6 +1,6 @@
 """Hostile input: nothing crashes, hangs or takes memory without bound; errors are conformant.
 
-A second or two here, derandomized; with RXOTLP_SOAK=1 (`make soak`) fifty times as
+A second or two here, derandomized; with RXOTLP_SOAK=1 (`make soak`) twenty times as
 many examples, at random. What they found is below, each as a test of its own.
 """
 

@@ -15,9 +15,9 @@ SOAK = os.environ.get("RXOTLP_SOAK") == "1"
 
 
 def many(examples: int) -> settings:
-    """So many examples; in a soak fifty times as many, and others each time."""
+    """So many examples; in a soak twenty times as many, and others each time."""
     return settings(
-        max_examples=examples * (50 if SOAK else 1),
+        max_examples=examples * (20 if SOAK else 1),
         deadline=None,
         derandomize=not SOAK,
         suppress_health_check=list(HealthCheck),
