@@ -93,6 +93,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "failover": lambda: ops.failover([down_until("c"), Recorder()], recover_after=6),
     "filter_records": lambda: ops.filter_records(lambda record: record.body != ord("b")),
     "log": lambda: ops.log("here"),
+    "map_columns": lambda: ops.map_columns(lambda batch: {"severity_number": [9]}),
     "map_records": lambda: ops.map_records(lambda record: setattr(record, "severity_number", 9)),
     "measure": lambda: ops.measure("here"),
     "mirror": lambda: ops.mirror(Recorder(), 0.5),

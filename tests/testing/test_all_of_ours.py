@@ -70,6 +70,7 @@ CASES: dict[str, tuple[Callable[..., Any], Check]] = {
         {"may": {"filter"}},
     ),
     "log": (lambda: ops.log("here"), {}),
+    "map_columns": (lambda: ops.map_columns(lambda batch: {}), {}),
     "map_records": (lambda: ops.map_records(lambda record: None), {}),
     "measure": (lambda: ops.measure("here"), {}),
     "mirror": (lambda: ops.mirror(ops.chain(slowly), 0.5), {}),
