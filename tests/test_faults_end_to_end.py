@@ -45,7 +45,7 @@ def test_nothing_acknowledged_is_lost_in_minutes_of_outage(variant: str, seed: i
     result = virtual_drill(variant, requests=100, senders=5, seed=seed)
     assert result.faults == []
     assert result.acknowledged + result.refused == result.items
-    assert result.acknowledged > 0.8 * result.items
+    assert result.acknowledged > 0.6 * result.items  # a wrong count refuses some
     assert result.seconds > 300
 
 

@@ -65,6 +65,7 @@ def virtual_drill(
     seed: int = 1,
 ) -> Drill:
     """The same in virtual time, with the retry policy that users have: an outage of minutes."""
+    random.seed(seed)  # of the jitter of pauses: the same seed is the same run
     result = Drill("virtual", variant, requests, requests * ITEMS)
     ledger = Ledger()
     there = Flaky(seed)
