@@ -37,12 +37,21 @@ class Callers:
     """Asks an authenticator.
 
     Args:
-        authenticator: see `rxotlp.security`.
+        authenticator: see `rxotlp.security`; its attribute `challenge`, if there is one, is what
+            the WWW-Authenticate header of a refusal says.
+
+    Raises:
+        ValueError: a challenge that no header could hold.
     """
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
         self.challenge: str = getattr(authenticator, "challenge", _ANY)
+        if not (isinstance(self.challenge, str) and self.challenge and _fits(self.challenge)):
+            raise ValueError(
+                f"otlp(authenticator=…): its challenge is {self.challenge!r}: expected a text for "
+                "the WWW-Authenticate header, as 'Bearer realm=\"otlp\"'"
+            )
 
     async def identify(self, headers: Mapping[str, str], peer: str, seconds: float) -> str:
         """The identity of who sent `headers`, if it is found within `seconds`.
@@ -70,6 +79,10 @@ class Callers:
             logger.error("the authenticator gave %s: expected a text or None", kind)
             raise RefusedError(_BROKEN)
         return identity
+
+
+def _fits(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _place(trace: TracebackType | None) -> str:

@@ -28,8 +28,13 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             name, given = field.name, getattr(self, field.name)
+            whole = name.startswith("max_")
+            if isinstance(given, bool) or not isinstance(given, int if whole else int | float):
+                expected = "a whole number" if whole else "seconds"
+                kind = type(given).__name__
+                raise TypeError(f"otlp({name}={given!r}): expected {expected}, got {kind}")
             least = {"max_header_size": 1024}.get(name, 1)
-            if name.startswith("max_") and given < least:
+            if whole and given < least:
                 unit = "" if name == "max_connections" else f" byte{'' if least == 1 else 's'}"
                 raise ValueError(f"otlp({name}={given}): expected {least}{unit} or more")
             if not given > 0:

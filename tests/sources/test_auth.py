@@ -315,6 +315,21 @@ def test_what_cannot_be_meant_is_refused_without_showing_it(make: Callable[[], o
     assert CANARY not in str(caught.value)
 
 
+@pytest.mark.parametrize("challenge", ["", "a\r\nb: c", "é", 1])
+def test_a_challenge_that_no_header_can_hold_is_refused(challenge: Any) -> None:
+    """Where it is written, not at the first request that is refused."""
+
+    class Custom:
+        def __init__(self) -> None:
+            self.challenge = challenge
+
+        def __call__(self, headers: Mapping[str, str], peer: str) -> str | None:
+            return None
+
+    with pytest.raises(ValueError, match="its challenge is"):
+        otlp(authenticator=Custom())
+
+
 def test_authenticators_keep_and_show_no_credential() -> None:
     """Reprs land in logs and pictures, and memory in core dumps."""
     for authenticator in (BearerAuth({"a": CANARY}), BasicAuth({"bob": CANARY})):

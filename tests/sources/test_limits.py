@@ -317,6 +317,21 @@ def test_limits_out_of_range_are_named(arguments: dict[str, Any], message: str) 
         otlp(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_connections": "5"}, r"max_connections='5'\): expected a whole number, got str"),
+        ({"max_request_size": 1e6}, "max_request_size=1000000.0.: expected a whole number"),
+        ({"idle_timeout": None}, "idle_timeout=None.: expected seconds, got NoneType"),
+        ({"body_timeout": True}, "expected seconds, got bool"),
+    ],
+)
+def test_limits_of_another_kind_are_named(arguments: dict[str, Any], message: str) -> None:
+    """A text from a configuration file is a likely mistake."""
+    with pytest.raises(TypeError, match=message):
+        otlp(**arguments)
+
+
 def test_no_limit_of_time_may_be_said(
     receiver: Receiver, keys: Keys, payloads: dict[str, bytes]
 ) -> None:
