@@ -8,15 +8,16 @@ ThreadPoolScheduler.
 Blind spot: tasks do nothing, and all are asked for by one thread that does nothing else.
 
     a no-op task    at most what EventLoopScheduler takes, a tenth of ThreadPoolScheduler
-    a full queue    grows with the logarithm of what waits, 1,000 to 1,000,000: comparisons do;
-                    a million tasks are in no cache, so each of them takes longer besides
+    a full queue    grows at most with the logarithm of what waits, 1,000 to 1,000,000. As tasks
+                    are asked for it hardly grows; shuffled they are in a heap, whose comparisons
+                    do, but a million tasks are in no cache, so each of them takes longer besides
     lateness        median at most 5 ms
 
 Why it is a fifth of ThreadPoolScheduler's and no tenth: on a machine where theirs takes 27 us
 (an executor's future and an event loop a task) a tenth is 2.7 us, and a call of an empty
-function 0.04. Of our 6.5 us asking takes 3: the task with its context, history and handle 0.7,
-its entry and rank 0.4, arguments and clock 0.6, handing it over 0.3; running takes 3.5: lock and
-clock 0.4, a heap of 20,000 in and out 1.2, the call in its context 0.2, counts, budget and handle
+function 0.04. Of our 6 us asking takes 3: the task with its context, history and handle 0.7,
+its entry and rank 0.4, arguments and clock 0.6, handing it over 0.3; running takes 3: lock and
+clock 0.4, the queue in and out 0.8, the call in its context 0.2, counts, budget and handle
 0.7. None of it waits for anything: while the workers are busy, asking takes no lock and wakes
 nobody. Handing a worker several tasks at once would save it the lock, and break the order: what
 is asked for meanwhile and is more important would wait for all of them, and so would they for
@@ -30,7 +31,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,38 +96,63 @@ def no_ops(*, rounds: int = 9, count: int = 20_000) -> list[dict[str, Any]]:
 
 
 def queue_cost(
-    *, sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000), rounds: int = 5
+    *,
+    sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000),
+    rounds: int = 5,
+    in_order: bool = True,
 ) -> dict[int, float]:
-    """Microseconds to add one and take one, with so many waiting; the best of several rounds."""
+    """Microseconds to add one and take one, with so many waiting; the best of several rounds.
+
+    Args:
+        in_order: due as they are asked for, with five priorities; else all of it shuffled.
+    """
     costs = {}
     for size in sizes:
         queue: TaskQueue[int] = TaskQueue(ageing=1.0)
+        now = 0.0
+
+        def add(number: int, queue: TaskQueue[int] = queue) -> None:
+            nonlocal now
+            now += 1e-6
+            due = now if in_order else -float(number * 7919 % 1_000_003)
+            queue.add(number, due=due, priority=number % 5, now=now)
+
         for number in range(size):
-            queue.add(number, due=float(number % 977), priority=number % 5, now=1e9)
+            add(number)
         calls = 2_000
         best = float("inf")
-        for _ in range(rounds):
+        for turn in range(rounds):
             began = time.process_time()
-            for number in range(calls):
-                queue.add(number, due=float(number % 977), priority=number % 5, now=1e9)
-                queue.take(1e9)
+            for number in range(turn * calls, (turn + 1) * calls):
+                add(number)
+                queue.take(now)
             best = min(best, time.process_time() - began)
         costs[size] = best / calls * 1e6
     return costs
 
 
-def plot_queue(costs: dict[int, float]) -> str:
-    """The costs by the logarithm of what waits; a straight line is what is wanted."""
-    points = [(math.log10(size), cost) for size, cost in costs.items()]
-    (first, low), (last, _) = points[0], points[-1]
-    line = [(at, low * at / first) for at in (first, last)]
-    marks = [(math.log10(size), f"{size:,} waiting: {cost:.2f} us") for size, cost in costs.items()]
-    panel = Panel(
-        "microseconds to add a task and take one, by the logarithm of how many wait",
-        {"measured": points, "in proportion to the logarithm": line},
-    )
+def plot_queue(costs: dict[str, dict[int, float]]) -> str:
+    """The costs by the logarithm of what waits; at most a straight line is what is wanted."""
+    lines: dict[str, Sequence[tuple[float, float]]] = {
+        name: [(math.log10(size), cost) for size, cost in measured.items()]
+        for name, measured in costs.items()
+    }
+    (first, low), *_, (last, _) = next(iter(lines.values()))
+    lines["in proportion to the logarithm"] = [(at, low * at / first) for at in (first, last)]
+    marks = [
+        (
+            math.log10(size),
+            f"{size:,} waiting: "
+            + ", ".join(f"{name} {measured[size]:.2f} us" for name, measured in costs.items()),
+        )
+        for size in next(iter(costs.values()))
+    ]
+    title = "microseconds to add a task and take one, by the logarithm of how many wait"
     return chart(
-        "TaskScheduler's queue, 1,000 to 1,000,000 waiting", [panel], marks, unit=" decades"
+        "TaskScheduler's queue, 1,000 to 1,000,000 waiting",
+        [Panel(title, lines)],
+        marks,
+        unit=" decades",
     )
 
 
@@ -147,9 +173,10 @@ def main() -> None:
             f"{row['ours']:16} {row['us']:6.1f} us, {row['peer']} by it {row['ratio']:.2f} "
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
-    costs = queue_cost()
-    for size, cost in costs.items():
-        print(f"{size:9} waiting: {cost:.2f} us to add and take one")
+    costs = {"as asked for": queue_cost(), "shuffled": queue_cost(in_order=False)}
+    for name, measured in costs.items():
+        for size, cost in measured.items():
+            print(f"{size:9} waiting, {name}: {cost:.2f} us to add and take one")
     if len(sys.argv) > 1:
         Path(sys.argv[1]).write_text(plot_queue(costs), encoding="utf-8")
     print("lateness in ms:", {share: round(late, 2) for share, late in lateness().items()})

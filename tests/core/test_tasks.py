@@ -43,6 +43,43 @@ def test_what_is_due_runs_by_rank_and_what_is_not_keeps_it_waiting_never(
     assert not waiting
 
 
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.floats(0, 20), st.integers(-15, 15)),  # add: due, priority
+            st.sampled_from(["take", "cancel"]),
+            st.floats(0, 3).map(lambda seconds: ("wait", seconds)),
+        ),
+        max_size=120,
+    )
+)
+def test_whatever_order_they_come_in_they_go_by_rank(steps: list[Any]) -> None:
+    """Lines and a heap give what one sorted list would, whatever is added, cancelled and taken."""
+    queue: TaskQueue[int] = TaskQueue(ageing=1.0)
+    waiting: dict[int, tuple[float, float, Any]] = {}
+    now = 0.0
+    for number, step in enumerate(steps):
+        if step == "take":
+            due = [at for at, (when, _, _) in waiting.items() if when <= now]
+            wanted = min(due, key=lambda at: (waiting[at][0] - waiting[at][1], at), default=None)
+            assert queue.take(now) == wanted
+            if wanted is not None:
+                del waiting[wanted]
+        elif step == "cancel":
+            if waiting:
+                at = min(waiting, key=lambda one: (one * 7) % 13)
+                assert queue.cancel(waiting.pop(at)[2])
+        elif step[0] == "wait":
+            now += step[1]
+        else:
+            due_at, priority = step
+            entry = queue.add(number, due=due_at, priority=priority, now=now)
+            waiting[number] = (due_at, priority, entry)
+        assert len(queue) == len(waiting)
+        assert (queue.next_due() is None) == (not waiting)
+    assert sorted(queue.take_all()) == sorted(waiting)
+
+
 def test_the_least_important_runs_under_saturation() -> None:
     """One waits; a more important task comes every second, and one a second is taken."""
     queue: TaskQueue[str] = TaskQueue(ageing=2.0)
