@@ -105,6 +105,21 @@ def test_a_request_of_nothing_but_bad_records_is_refused_whole(record: bytes) ->
     assert peak_of(check) < 150 << 20
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_resources_and_scopes_of_nothing_are_refused_when_they_are_absurdly_many(
+    depth: int,
+) -> None:
+    """Counting 64 MiB of them took minutes, while all other senders waited."""
+    payload = length(depth, b"") * (10 * MAX_BAD)
+    if depth == 2:
+        payload = length(1, payload)
+    for signal in Signal:
+        with pytest.raises(DecodeError, match=r"more than \d+ fields in \d+ bytes"):
+            validate(signal, payload)
+        few = payload[:2000] if depth == 1 else length(1, length(2, b"") * 1000)
+        assert validate(signal, few).accepted == 0
+
+
 def test_some_bad_records_among_many_are_still_picked_out() -> None:
     """The rule above is for the absurd."""
     good = length(2, length(1, b"\1" * 16) + length(2, b"\1" * 8))

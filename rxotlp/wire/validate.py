@@ -19,7 +19,8 @@ is kept is parsed once more at the end: a receiver never passes on what it could
 Taking apart costs microseconds and hundreds of bytes a record, where one parse costs a
 fraction. So that nobody can keep a receiver busy for minutes with a request of nothing but
 bad records, one with more than MAX_BAD of them, or with more than MAX_TINY children of a
-group that average less than LEAST bytes, is refused whole.
+group that average less than LEAST bytes, is refused whole; so are resources and scopes, which
+cost as much each, that are as many and as small in a request of which nothing is bad.
 
 Profiles: the dictionary is part of the request's own header, so a bad one is a
 DecodeError; a profile that refers to nothing is rejected alone.
@@ -99,10 +100,32 @@ def _all_good(signal: Signal, payload: bytes) -> int | None:
         request = signal.names.request.FromString(payload)
     except ProtobufDecodeError:
         return None
+    _check_many(signal, request, payload)
     count = count_good(signal, request)
     if count is not None and signal is Signal.PROFILES and not _references_lead(request):
         return None
     return count
+
+
+def _check_many(signal: Signal, request: Any, payload: bytes) -> None:
+    """Refuse resources and scopes that are too many to be looked at."""
+    groups, scopes, *_ = _LEVELS[signal]
+    found = getattr(request, groups)
+    _refuse_more(len(found), payload, "")
+    for index, group in enumerate(found):
+        _refuse_more(len(getattr(group, scopes)), payload, f"{groups}[{index}]")
+
+
+def _refuse_more(count: int, data: bytes, path: str) -> None:
+    most = _most(data)
+    if count > most:
+        text = f"more than {most} fields in {len(data)} bytes, which are bad or empty"
+        raise DecodeError(f"{path or 'the request'}: {text}", path=path)
+
+
+def _most(data: bytes) -> int:
+    """Children that a group of these bytes may have when each is taken in hand."""
+    return MAX_TINY + len(data) // LEAST
 
 
 def _references_lead(request: Any) -> bool:
@@ -190,10 +213,8 @@ class _Salvage:
 
     def _walked(self, data: bytes, path: str) -> list[Field]:
         """A group's fields, unless they are absurdly many."""
-        most = MAX_TINY + len(data) // LEAST
-        fields = list(islice(walk(data), most + 1))
-        if len(fields) > most:
-            raise self._described(path, f"more than {most} fields in {len(data)} bytes, some bad")
+        fields = list(islice(walk(data), _most(data) + 1))
+        _refuse_more(len(fields), data, path)
         return fields
 
     def _named(
