@@ -25,7 +25,8 @@ bench-smoke: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.memory
-	RXOTLP_SOAK=1 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_fuzz_sockets.py
+	RXOTLP_SOAK=1 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_fuzz_sockets.py \
+		tests/test_books_under_fire.py
 	sh fuzz/run $(BIN)/python
 	$(BIN)/python -m benchmarks.faults
 

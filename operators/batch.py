@@ -110,6 +110,35 @@ def batch(
         raise TypeError(f"batch(metadata={metadata!r}): expected a sequence of names")
     names = tuple(metadata)
 
+    return batching(
+        "batch",
+        items,
+        size,
+        max_delay=max_delay,
+        max_idle=max_idle,
+        key=selector,
+        max_keys=max_keys,
+        metadata=names,
+        name=name,
+        scheduler=scheduler,
+    )
+
+
+def batching(
+    kind: str,
+    max_items: int | Limit,
+    max_bytes: int | Limit,
+    *,
+    max_delay: float,
+    max_idle: float | None = None,
+    key: Selector | None = None,
+    max_keys: int = 1000,
+    metadata: tuple[str, ...],
+    name: str | None,
+    scheduler: abc.SchedulerBase | None,
+) -> Operator:
+    """What `batch` makes of arguments that are checked; `kind` is the stage's usual name."""
+
     def build(observer: abc.ObserverBase[Any], turn: Turn) -> Shell:
         batcher = Batcher[TelemetryData](
             max_items=DEFAULT_MAX_ITEMS,
@@ -118,11 +147,13 @@ def batch(
             weigh=_weigh,
             split=_split,
         )
-        batcher.set_limit(max_items=initial(items), max_bytes=initial(size))
-        limits = {"max_items": items, "max_bytes": size}
-        return _Batch(observer, turn, name, batcher, limits, max_delay, max_idle, selector, names)
+        batcher.set_limit(max_items=initial(max_items), max_bytes=initial(max_bytes))
+        limits = {"max_items": max_items, "max_bytes": max_bytes}
+        return _Batch(
+            kind, observer, turn, name, batcher, limits, max_delay, max_idle, key, metadata
+        )
 
-    return pure(selector, operator(build, scheduler))
+    return pure(key, operator(build, scheduler))
 
 
 class _Batch(Shell):
@@ -140,6 +171,7 @@ class _Batch(Shell):
 
     def __init__(
         self,
+        kind: str,
         observer: abc.ObserverBase[Any],
         turn: Turn,
         name: str | None,
@@ -151,7 +183,7 @@ class _Batch(Shell):
         metadata: tuple[str, ...],
     ) -> None:
         self._batcher = batcher
-        super().__init__("batch", observer, turn, given=name)
+        super().__init__(kind, observer, turn, given=name)
         self._max_delay = max_delay
         self._max_idle = max_idle
         self._key = key

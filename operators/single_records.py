@@ -14,7 +14,7 @@ from rxotlp.data import Signal, TelemetryData
 from rxotlp.operators._described import described
 from rxotlp.operators._limits import Limited, check_limit
 from rxotlp.operators._shell import Operator, check_seconds
-from rxotlp.operators.batch import DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, batch
+from rxotlp.operators.batch import DEFAULT_MAX_BYTES, DEFAULT_MAX_ITEMS, batching
 from rxotlp.operators.chain import one_stage
 from rxotlp.wire.singles import apart, together
 
@@ -122,17 +122,18 @@ def collect(
     On completion and error, what is held leaves first. On dispose it fails as `disposed`.
     """
     why = "an element that holds nothing can never leave"
-    check_limit("collect(max_records", max_records, default=DEFAULT_MAX_ITEMS, why=why)
-    check_limit("collect(max_bytes", max_bytes, default=DEFAULT_MAX_BYTES, why=why)
+    items = check_limit("collect(max_records", max_records, default=DEFAULT_MAX_ITEMS, why=why)
+    size = check_limit("collect(max_bytes", max_bytes, default=DEFAULT_MAX_BYTES, why=why)
     check_seconds("collect(max_delay", max_delay, why="a record must be able to wait for others")
     if isinstance(metadata, str):
         raise TypeError(f"collect(metadata={metadata!r}): expected a sequence of names")
-    joined = batch(
-        max_items=max_records,
-        max_bytes=max_bytes,
+    joined = batching(
+        "collect",
+        items,
+        size,
         max_delay=max_delay,
-        metadata=metadata,
-        name="collect" if name is None else name,
+        metadata=tuple(metadata),
+        name=name,
         scheduler=scheduler,
     )
     return compose(joined, one_stage((_regroup,), on_error="reject", name=None, kind="regroup"))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -230,3 +231,14 @@ def test_a_wrong_argument_fails_where_it_is_written(
     """Not at the first element."""
     with pytest.raises((TypeError, ValueError), match=message):
         make(**options)
+
+
+def test_two_of_them_go_into_one_pipeline() -> None:
+    """Each has a book of its own, as every stage that nobody named."""
+    one = rx.compose(ops.records(), ops.collect(max_delay=1), ops.export(Recorder()))
+    rig = Rig().run(ops.broadcast(one, one))
+    rig.send([1])
+    rig.end()
+    assert rig.books["collect"].received == 1
+    assert rig.books["collect#2"].received == 1
+    rig.check_books()
