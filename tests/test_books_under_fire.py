@@ -308,7 +308,7 @@ class UnderFire(RuleBasedStateMachine):
 
 def test_the_books_under_fire() -> None:
     """Whatever happens in whatever order, in virtual time."""
-    run_state_machine_as_test(UnderFire, settings=settings(many(40), stateful_step_count=25))
+    run_state_machine_as_test(UnderFire, settings=settings(many(200), stateful_step_count=25))
 
 
 # -- the same on real schedulers, by the clock on the wall -------------------------------------
@@ -368,7 +368,7 @@ def piped(fire: Fire, feed: Feed) -> Observable[Any]:
 
 
 @pytest.mark.parametrize("kind", ["sync", "tasks"])
-@many(5)
+@many(20)
 @given(shape=pipelines, script=steps)
 def test_under_fire_in_threads(kind: str, shape: Shape, script: Steps) -> None:
     """Two threads send, others run the pipeline and the coroutines."""
@@ -382,7 +382,7 @@ def test_under_fire_in_threads(kind: str, shape: Shape, script: Steps) -> None:
             time.sleep(seconds)
 
 
-@many(5)
+@many(20)
 @given(shape=pipelines, script=steps)
 def test_under_fire_on_asyncio(shape: Shape, script: Steps) -> None:
     """Everything on one loop, the senders in a thread."""
