@@ -29,6 +29,7 @@ soak: $(STAMP)
 		tests/test_books_under_fire.py
 	sh fuzz/run $(BIN)/python
 	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m benchmarks.overload
 
 wheel-smoke: $(STAMP)
 	sh .ci/wheel-smoke $(BIN)/python

@@ -74,6 +74,7 @@ class Running:
     ) -> None:
         self.gateway = gateway
         self.address = address
+        self.pid = int(process.pid)
         self._process = process
         self._said = said
 

@@ -25,7 +25,7 @@ import grpc
 from benchmarks.bodies import Bodies
 from benchmarks.control import serve
 
-__all__ = ["Load"]
+__all__ = ["Http", "Load"]
 
 PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 CHANNELS = 4  # gRPC connections; one alone would make its one window the limit
@@ -38,7 +38,7 @@ class Client(Protocol):
     async def send(self, body: bytes) -> str: ...
 
 
-class _Http(asyncio.Protocol):
+class Http(asyncio.Protocol):
     """One HTTP/1.1 connection, one request at a time."""
 
     def __init__(self, address: str, *, gzip: bool, json: bool) -> None:
@@ -59,6 +59,10 @@ class _Http(asyncio.Protocol):
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.writelines([(self._head % len(body)).encode(), body])
         return await self._answer
+
+    def close(self) -> None:
+        """Hang up."""
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._read += data
@@ -146,8 +150,8 @@ class Load:
             loop = asyncio.get_running_loop()
             host, port = address.rsplit(":", 1)
 
-            def connection() -> _Http:
-                return _Http(address, gzip=self._gzip, json=self._json)
+            def connection() -> Http:
+                return Http(address, gzip=self._gzip, json=self._json)
 
             clients: list[Client] = [
                 (await loop.create_connection(connection, host, int(port)))[1]
@@ -169,8 +173,8 @@ class Load:
             return await self._send(clients, requests, rate)
         finally:
             for client in clients:
-                if isinstance(client, _Http):
-                    client._transport.close()
+                if isinstance(client, Http):
+                    client.close()
             for channel in channels:
                 await channel.close(None)
 

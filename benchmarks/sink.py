@@ -22,7 +22,7 @@ from benchmarks.bodies import IDS, expected_ids, gunzip
 from benchmarks.control import Command, serve
 from rxotlp.wire.signals import Signal
 
-__all__ = ["Sink"]
+__all__ = ["Sink", "listen"]
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
@@ -165,11 +165,16 @@ class _Grpc(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         return b""
 
 
+async def listen(sink: Sink) -> asyncio.Server:
+    """Take OTLP/HTTP on a free port of 127.0.0.1."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(lambda: _Http(sink), "127.0.0.1", 0, backlog=1024)
+
+
 async def main() -> None:
     """Listen on two free ports of 127.0.0.1 until standard input ends."""
     sink = Sink()
-    loop = asyncio.get_running_loop()
-    http = await loop.create_server(lambda: _Http(sink), "127.0.0.1", 0, backlog=1024)
+    http = await listen(sink)
     server = grpc.aio.server(options=_UNLIMITED)
     server.add_generic_rpc_handlers((_Grpc(sink),))
     grpc_port = server.add_insecure_port("127.0.0.1:0")

@@ -1,0 +1,25 @@
+"""The gateway of P6, run by `rxotlp run`: small bounds, and senders that wait or are refused.
+
+BENCH_BACKEND=URL rxotlp run benchmarks.overloaded:pipeline \\
+        --listen http=127.0.0.1:4318
+"""
+
+import os
+
+from rxotlp import Admission, exporters, sources
+from rxotlp import operators as ops
+
+__all__ = ["pipeline"]
+
+_BACKEND = os.environ.get("BENCH_BACKEND", "http://127.0.0.1:4318")
+
+pipeline = sources.otlp(
+    grpc=None,
+    http="127.0.0.1:0",
+    validate="full",
+    admission=Admission(max_bytes=16 << 20),
+    when_full="reject" if os.environ.get("BENCH_FULL") == "reject" else "wait",
+).pipe(
+    ops.batch(max_items=8192, max_bytes=64 << 20, max_delay=0.2),
+    ops.export(exporters.OtlpHttp(_BACKEND, compression="none")),
+)
