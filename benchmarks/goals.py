@@ -5,17 +5,16 @@ measured is "not shown", never "met".
 """
 
 from collections.abc import Iterator
-from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 
 from benchmarks.end_to_end import p2, p3, p4
 from benchmarks.graph import p7
-from benchmarks.measures import Measure, Section, from_row, named, not_shown
+from benchmarks.measures import Measure, Section, from_row, named
+from benchmarks.overload import p6
 from benchmarks.sdk_encoding import sdk_encoding
 from benchmarks.sizes import p10
 from benchmarks.where import explained
 from benchmarks.wire import p1, p8
+from benchmarks.workers import p9
 from benchmarks.workloads import described
 
 __all__ = ["GOALS"]
@@ -88,14 +87,6 @@ def _p8(smoke: bool) -> Iterator[Measure]:
         yield explained(measure, row["ours"])
 
 
-def _of(module: str, name: str, smoke: bool) -> Iterator[Measure]:
-    """A benchmark that not every version has."""
-    if find_spec(module) is None:
-        yield not_shown(name.upper(), f"this version has no {module}")
-        return
-    yield from getattr(import_module(module), name)(smoke)
-
-
 GOALS = (
     Section(
         "P1",
@@ -129,7 +120,7 @@ GOALS = (
     Section(
         "P6",
         "twice what it can take, for 60 s",
-        partial(_of, "benchmarks.overload", "p6"),
+        p6,
         "itself at the knee",
         "at least 95 % goodput, no acknowledged id lost, at most 150 MiB above idle",
     ),
@@ -150,7 +141,7 @@ GOALS = (
     Section(
         "P9",
         "a second worker process on two cores",
-        partial(_of, "benchmarks.workers", "p9"),
+        p9,
         "one worker",
         "at least 1.8x",
     ),
