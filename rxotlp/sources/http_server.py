@@ -17,6 +17,7 @@ import uvicorn
 from rxotlp._core.text import clean
 from rxotlp.certificates import Reloaded
 from rxotlp.security import ServerKeys
+from rxotlp.sources.accepting import Acceptor
 from rxotlp.sources.addresses import format_address
 from rxotlp.sources.http_connection import Body, Connection, Connections
 from rxotlp.sources.limits import Limits
@@ -26,7 +27,6 @@ __all__ = ["HttpServer"]
 logger = logging.getLogger("rxotlp")
 
 BACKLOG = 2048
-ACCEPT_PAUSE = 0.2  # seconds, when the process has no file descriptor left
 QUIET = 60.0  # seconds between two lines about connections that are refused
 
 
@@ -66,7 +66,7 @@ class HttpServer:
         )
         self._config.load()
         self._state = Connections(status_body, limits)
-        self._accepting: asyncio.Task[None] | None = None
+        self._acceptor: Acceptor | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._refused = 0  # connections since the last line about them
         self._told = -QUIET
@@ -75,26 +75,25 @@ class HttpServer:
         """Listen on `bound`, which is closed with the server."""
         loop = asyncio.get_running_loop()
         bound.listen(BACKLOG)
-        self._accepting = loop.create_task(self._accept(loop, bound))
+        self._acceptor = Acceptor(bound, self._arrived)
         self._timer = loop.call_later(self._period, self._check, loop)
 
-    async def _accept(self, loop: asyncio.AbstractEventLoop, bound: socket.socket) -> None:
+    def _arrived(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         state = self._state
-        with bound:
-            while True:
-                try:
-                    connection, _ = await loop.sock_accept(bound)
-                except OSError as error:
-                    logger.error("HTTP: cannot accept a connection: %s", error)
-                    await asyncio.sleep(ACCEPT_PAUSE)
-                    continue
-                if len(state.connections) + len(state.arriving) >= self._limits.max_connections:
-                    connection.close()
-                    self._tell_refused(loop.time())
-                    continue
-                protocol = Connection(self._config, state, {}, loop)
-                task = loop.create_task(self._take(loop, connection, protocol))
-                state.arriving[protocol] = task
+        if len(state.connections) + len(state.arriving) >= self._limits.max_connections:
+            connection.close()
+            self._tell_refused(loop.time())
+            return
+        protocol = Connection(self._config, state, {}, loop)
+        task = loop.create_task(self._take(loop, connection, protocol))
+        state.arriving[protocol] = task
+
+        def taken(_task: object) -> None:  # even when cancelled before its first step
+            if state.arriving.pop(protocol, None) is not None:
+                connection.close()  # else it is the connection's own by now
+
+        task.add_done_callback(taken)
 
     async def _take(
         self, loop: asyncio.AbstractEventLoop, connection: socket.socket, protocol: Connection
@@ -117,9 +116,6 @@ class HttpServer:
             logger.warning("TLS handshake with %s failed: %s", peer, clean(why))
         except OSError as error:  # the client is gone, or has kept us waiting for too long
             logger.debug("a connection was not made: %s", error)
-        finally:
-            if self._state.arriving.pop(protocol, None) is not None:
-                connection.close()  # else it is the connection's own by now
 
     def _tell_refused(self, now: float) -> None:
         self._refused += 1
@@ -142,9 +138,8 @@ class HttpServer:
     async def close(self, grace: float) -> None:
         """Stop listening, let running requests be answered for `grace` seconds, then cut."""
         state = self._state
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait((self._accepting,))
+        if self._acceptor is not None:
+            await self._acceptor.close()
         arriving = list(state.arriving.values())
         for task in arriving:
             task.cancel()
