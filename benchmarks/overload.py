@@ -5,9 +5,9 @@ gateway did at its knee just before and just after; ids that were acknowledged a
 arrived; MiB resident above what it had when idle; seconds from the end of the overload until
 half the knee's rate is served without a refusal and promptly again.
 Baseline: itself at the knee: a closed loop of 64 senders.
-Work: `rxotlp run`, OTLP/HTTP in and out, validate="full", batches of 8192 or 200 ms, 16 MiB in
-flight at most. The overload is an open loop on 256 connections: a request comes every 1/rate
-seconds, whatever the answers, and is sent if a connection is free.
+Work: `rxotlp run`, OTLP/HTTP in and out, validate="full", batches of 8192 or 200 ms, 64 MiB in
+flight at most, as by default. The overload is an open loop on 256 connections: a request comes
+every 1/rate seconds, whatever the answers, and is sent if a connection is free.
 
     wait      when_full="wait", as by default: senders wait for their answer
     reject    when_full="reject": refused with a time; each is not sent again, and the next

@@ -1,4 +1,4 @@
-"""The gateway of P6, run by `rxotlp run`: small bounds, and senders that wait or are refused.
+"""The gateway of P6, run by `rxotlp run`: bounds as by default, senders that wait or are refused.
 
 BENCH_BACKEND=URL rxotlp run benchmarks.overloaded:pipeline \\
         --listen http=127.0.0.1:4318
@@ -6,7 +6,7 @@ BENCH_BACKEND=URL rxotlp run benchmarks.overloaded:pipeline \\
 
 import os
 
-from rxotlp import Admission, exporters, sources
+from rxotlp import exporters, sources
 from rxotlp import operators as ops
 
 __all__ = ["pipeline"]
@@ -17,7 +17,6 @@ pipeline = sources.otlp(
     grpc=None,
     http="127.0.0.1:0",
     validate="full",
-    admission=Admission(max_bytes=16 << 20),
     when_full="reject" if os.environ.get("BENCH_FULL") == "reject" else "wait",
 ).pipe(
     ops.batch(max_items=8192, max_bytes=64 << 20, max_delay=0.2),

@@ -6,10 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rxotlp.assembly import Resource
-from rxotlp.books import Account
+from rxotlp.assembly import Connectable, Resource
+from rxotlp.books import Account, Books
 
-__all__ = ["Countdown", "Report", "aclose_all", "call_async", "close_all"]
+__all__ = [
+    "Countdown",
+    "Report",
+    "aclose_all",
+    "call_async",
+    "close_all",
+    "left_behind",
+    "when_settled",
+]
 
 logger = logging.getLogger("rxotlp")
 
@@ -45,6 +53,29 @@ class Report:
         if self.unbalanced:
             text += f"; books do not balance: {'; '.join(map(str, self.unbalanced))}"
         return text
+
+
+def when_settled(sources: Sequence[Connectable], done: Callable[[], object]) -> "Countdown":
+    """Call `done` once every receipt of the sources is settled and one more `step` was made."""
+    receipts = [receipt for source in sources for receipt in source.open_receipts()]
+    countdown = Countdown(len(receipts) + 1, done)
+    for receipt in receipts:
+        receipt.on_settle(countdown.step)
+    return countdown
+
+
+def left_behind(books: Books, sources: Sequence[Connectable]) -> dict[str, int]:
+    """How many items are still in which stage, and how many a source without a caller gave up.
+
+    What a source gives up because the pipeline stops is still among what stages hold.
+    """
+    left = {account.name: account.held for account in books if account.held > 0}
+    for source in sources:
+        given_up: int = getattr(source, "given_up", 0)
+        if given_up:
+            name = str(getattr(source, "name", source))
+            left[name] = left.get(name, 0) + given_up
+    return left
 
 
 class Countdown:

@@ -21,7 +21,7 @@ from reactivex import Observable
 
 from rxotlp.assembly import Assembly, Rejected
 from rxotlp.books import Books
-from rxotlp.drain import Countdown, Report, aclose_all, call_async, close_all
+from rxotlp.drain import Report, aclose_all, call_async, close_all, left_behind, when_settled
 from rxotlp.drawing import sketch
 from rxotlp.errors import PipelineError
 from rxotlp.lifeline import Lifeline
@@ -374,23 +374,12 @@ class Pipeline:
         if not (self._assembly.sources or self.books.held):
             done()  # nobody can tell a foreign source to end, and nothing waits for it
             return
-        open_receipts = [
-            receipt for source in self._assembly.sources for receipt in source.open_receipts()
-        ]
-        countdown = Countdown(len(open_receipts) + 1, done)
-        for receipt in open_receipts:
-            receipt.on_settle(countdown.step)
+        countdown = when_settled(self._assembly.sources, done)
         self._life.when_ended(countdown.step)
 
     def _cut_off(self) -> dict[str, int]:
         """The drain is over: fail what is left. Returns how many items were left, and where."""
-        # What a source gives up because of us is still among what is held.
-        left = {account.name: account.held for account in self.books if account.held > 0}
-        for source in self._assembly.sources:
-            given_up: int = getattr(source, "given_up", 0)
-            if given_up:
-                name = str(getattr(source, "name", source))
-                left[name] = left.get(name, 0) + given_up
+        left = left_behind(self.books, self._assembly.sources)
         scheduler = self.scheduler
         self._life.dispose()
         for source in self._assembly.sources:

@@ -67,6 +67,7 @@ class Worker:
         self.phase = Phase.STARTING
         self.process: asyncio.subprocess.Process | None = None
         self.socket = folder / f"{number}.sock"  # its admin endpoint
+        self.addresses = ""
         self.reports: list[Report] = []
         self.status = 0
         self.starts = 0
@@ -129,7 +130,7 @@ def supervise(
     if lost:
         logger.error("the books of %d processes that were killed are lost", lost)
     reports = [report for worker in workers for report in worker.reports]
-    return add_reports(reports), worst([worker.status for worker in workers])
+    return add_reports(reports), worst([supervisor.fault, *(worker.status for worker in workers)])
 
 
 class _Supervisor:
@@ -143,6 +144,7 @@ class _Supervisor:
         self._stop: asyncio.Event
         self._told = False
         self.stopping = False
+        self.fault = Status.GOOD
 
     async def run(self) -> None:
         """Until every worker has ended."""
@@ -222,10 +224,20 @@ class _Supervisor:
                 break
             await asyncio.sleep(LOOK_EVERY)
         worker.phase = Phase.RUNNING
-        if not self._told and all(one.phase is Phase.RUNNING for one in self._workers):
-            self._told = True
-            addresses = " ".join(f"{name}={at}" for name, at in said["addresses"].items())
-            logger.info("%d workers are ready: %s", len(self._workers), addresses)
+        worker.addresses = " ".join(f"{name}={at}" for name, at in said["addresses"].items())
+        if self._told or any(one.phase is not Phase.RUNNING for one in self._workers):
+            return
+        self._told = True
+        listening = sorted({one.addresses for one in self._workers})
+        if len(listening) == 1:
+            logger.info("%d workers are ready: %s", len(self._workers), worker.addresses)
+        else:
+            logger.error(
+                "workers took ports of their own (%s); tell them one with --listen",
+                "; ".join(listening),
+            )
+            self.fault = Status.USAGE
+            self._stop.set()
 
     def _kill(self) -> None:
         for worker in self._workers:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -208,6 +209,28 @@ def test_what_never_was_ready_is_not_tried_for_ever(start: Start) -> None:
     assert running.status() == 2
     running.heard("err", "before it was ready")
     assert not any("started again" in line for line in running.lines["err"])
+
+
+def test_ports_of_their_own_are_no_shared_port(start: Start) -> None:
+    """A stream that asks for any free port gets another in each process."""
+    source = GATEWAY.format(delay=0.02).replace("otlp()", "otlp(grpc=None, http='127.0.0.1:0')")
+    running = start(source, *TWO)
+    assert running.status() == 2, running.lines
+    running.heard("err", "tell them one with --listen")
+
+
+def test_a_streams_own_port_is_shared(start: Start) -> None:
+    """Nobody has to repeat on the command line what the stream says."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        at = f"127.0.0.1:{probe.getsockname()[1]}"
+    source = GATEWAY.format(delay=0.02).replace("otlp()", f"otlp(grpc=None, http='{at}')")
+    running = start(source, *TWO)
+    assert ready(running) == {"http": at}
+    exporter = HttpSpanExporter(endpoint=f"http://{at}/v1/traces")
+    assert send(exporter, "shared") is SpanExportResult.SUCCESS
+    running.signal(signal.SIGTERM)
+    assert running.status() == 0, running.lines
 
 
 def test_a_port_in_use_is_told_before_anything_starts(start: Start) -> None:
