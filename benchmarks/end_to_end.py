@@ -202,7 +202,12 @@ def _compared(way: Way, bounds: dict[str, float | None], *, smoke: bool) -> Iter
             yield not_shown(work, f"ours: {ours.fault}", **known)
             continue
         if sound:
-            yield _ratio(work, ours, min(sound, key=lambda one: statistics.median(one.us)), **known)
+            best = min(sound, key=lambda one: statistics.median(one.us))
+            yield _ratio(work, ours, best, **known)
+            for peer in sound:
+                if peer is not best:
+                    name = peer.gateway.name.removeprefix("Collector, ")
+                    yield _ratio(f"{work}, {name}", ours, peer, payload=payload)
         else:
             faults = [f"{one.gateway.name}: {one.fault}" for one in by_side["collector"]]
             yield not_shown(work, "; ".join(faults) or NO_COLLECTOR, **known)
