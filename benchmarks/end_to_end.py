@@ -203,7 +203,7 @@ def _compared(way: Way, bounds: dict[str, float | None], *, smoke: bool) -> Iter
             continue
         if sound:
             best = min(sound, key=lambda one: statistics.median(one.us))
-            yield _ratio(work, ours, best, **known)
+            yield _ratio(work, ours, best, note=_share(ours, by_side["ours"][0]), **known)
             for peer in sound:
                 if peer is not best:
                     name = peer.gateway.name.removeprefix("Collector, ")
@@ -241,6 +241,15 @@ def _alone(way: Way, found: Found, payload: str) -> Measure:
             "peak_mib": found.peak,
         },
     )
+
+
+def _share(ours: Found, least: Found) -> str:
+    """What full validation is of the whole; empty for who does not have it."""
+    if ours is least or least.fault:
+        return ""
+    whole = statistics.median(ours.us)
+    more = whole - statistics.median(least.us)
+    return f"looking at every span is {more:.2f} of {whole:.2f} us a span"
 
 
 def _ratio(work: str, ours: Found, peer: Found, **known: Any) -> Measure:
