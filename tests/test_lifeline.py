@@ -1,5 +1,6 @@
 """A stream that dies and is subscribed anew, in virtual time."""
 
+import asyncio
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -106,6 +107,30 @@ def test_a_death_after_a_long_life_is_the_first_again() -> None:
             feed.admit(logs([day]))
             clock.advance_by(1.3)
             assert pipeline.restarts == day
+
+
+def test_it_is_the_same_in_real_time() -> None:
+    """Timers of a worker thread, and of a loop."""
+    feed, sink = Feed(), Recorder()
+    stream = feed.pipe(ops.chain(Deadly(1), on_error="stop"), ops.export(sink))
+    with Pipeline(stream, on_error="restart") as pipeline:
+        feed.admit(logs([1]))
+        assert pipeline.scheduler.wait_for(lambda: pipeline.restarts == 1, timeout=30)
+        assert pipeline.scheduler.wait_for(lambda: feed.accepting, timeout=30)
+        feed.admit(logs([2]))
+    assert sink.ids == [2]
+
+    async def main() -> None:
+        again, taken = Feed(), Recorder()
+        stream = again.pipe(ops.chain(Deadly(1), on_error="stop"), ops.export(taken))
+        async with Pipeline(stream, on_error="restart") as pipeline:
+            again.admit(logs([1]))
+            while not (pipeline.restarts and accepting(again)):
+                await asyncio.sleep(0.01)
+            again.admit(logs([2]))
+        assert taken.ids == [2]
+
+    asyncio.run(main())
 
 
 def test_stopping_while_it_is_dead_ends_it_at_once_with_its_error() -> None:
