@@ -121,8 +121,9 @@ def generate(
         exporter = _exporter(output, endpoint, protocol, signal or [])
     except ValueError as error:
         raise exit_with(Status.USAGE, error) from None
+    # The source tries again what failed, and gives up.
     stream: Observable[object] = source.pipe(
-        ops.export(exporter, max_concurrent=1 if output is not None else 8)
+        ops.export(exporter, max_concurrent=1 if output is not None else 8, retry=None)
     )
     pipeline = Pipeline(stream)
     try:

@@ -148,7 +148,8 @@ def send(
         source = sources.file(file, signal=signal, checkpoint=mark, max_attempts=max_attempts)
         exporter = _exporter(endpoint, protocol, _headers(header or []), compression)
         stages: list[Any] = [] if rate is None else [ops.rate_limit(rate)]
-        stages += [ops.batch(), ops.export(exporter, max_concurrent=max_in_flight)]
+        # The source tries again what failed, and counts.
+        stages += [ops.batch(), ops.export(exporter, max_concurrent=max_in_flight, retry=None)]
         stages.append(rx_ops.do_action(tally.note))
         stream: Observable[Any] = source.pipe(*stages)
     except (ValueError, UsageError) as error:

@@ -11,6 +11,7 @@ import pytest
 
 from rxotlp import Pipeline, Signal, exporters, sources
 from rxotlp import operators as ops
+from tests.support.otlp_http_server import closed_port
 
 
 def command(*arguments: str) -> list[str]:
@@ -109,3 +110,12 @@ def test_a_file_is_compressed_as_its_ending_says(tmp_path: Path, ending: str) ->
     with Pipeline(source.pipe(ops.export(memory))) as reading:
         assert reading.wait(30)
     assert memory.items == 1000
+
+
+def test_an_endpoint_that_is_down_ends_it_with_a_status(tmp_path: Path) -> None:
+    """A load test against nothing must not run for ever after its last item."""
+    endpoint = f"http://127.0.0.1:{closed_port()}"
+    done = generate(tmp_path, "--items", "100", "--endpoint", endpoint)
+    assert done.returncode == 3, done.stderr
+    assert "cannot connect" in done.stderr
+    assert "given up after 5 attempts" in done.stderr
