@@ -317,6 +317,7 @@ class _TooLong(Exception):
 async def _outcome(route: _Route, response: aiohttp.ClientResponse, data: TelemetryData) -> Outcome:
     """What an answer means for `data`."""
     status = response.status
+    unreadable = ""
     try:
         body = await _read(response)
     except _TooLong:
@@ -326,21 +327,23 @@ async def _outcome(route: _Route, response: aiohttp.ClientResponse, data: Teleme
             "not read"
         )
     except (DecodeError, UnknownEncodingError) as error:
-        response.close()
-        return rejected(f"{route.destination} answered {status} unreadably: {clean(str(error))}")
+        body, unreadable = b"", clean(str(error))  # its status says what it is
     content_type = response.headers.get("Content-Type", route.content_type)
     if 200 <= status < 300:
+        if unreadable:
+            return replies.taken_unreadably(route.destination, unreadable)
         return replies.taken(route.destination, data, body, content_type, route.secrets)
     message, wait = replies.refused_message(body, content_type)
     header = response.headers.get("Retry-After")
     if header is not None:
         # A date is by the server's clock, and its Date says what that is: ours may differ.
         now = statuses.parse_date(response.headers.get("Date", ""))
-        wait = statuses.parse_retry_after(header, time.time() if now is None else now)
+        asked = statuses.parse_retry_after(header, time.time() if now is None else now)
+        wait = wait if asked is None else asked
     return replies.refused(
         route.destination,
         str(status),
-        message,
+        message or unreadable,
         retryable=statuses.http_retryable(status),
         retry_after=wait,
         cause=_CAUSES.get(status, Cause.OTHER),

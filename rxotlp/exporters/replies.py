@@ -12,7 +12,7 @@ from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
 from rxotlp.exporters.text import clean
 
-__all__ = ["refused", "refused_message", "taken"]
+__all__ = ["refused", "refused_message", "taken", "taken_unreadably"]
 
 
 def taken(
@@ -29,11 +29,7 @@ def taken(
     try:
         count, message = answers.read_response(signal, body, content_type)
     except DecodeError as error:
-        # It was taken, so sending it again would double it.
-        return Outcome(
-            Kind.DELIVERED,
-            warning=f"{destination} answered success unreadably: {clean(str(error))}",
-        )
+        return taken_unreadably(destination, clean(str(error)))
     text = clean(message, secrets=secrets)
     if count > 0:
         count = min(count, data.items)  # more than was sent would unbalance the books
@@ -41,6 +37,11 @@ def taken(
         noun = names.item if count == 1 else names.items
         return rejected(f"{destination} rejected {count} {noun}: {text}", items=count)
     return Outcome(Kind.DELIVERED, warning=f"{destination}: {text}") if text else DELIVERED
+
+
+def taken_unreadably(destination: str, why: str) -> Outcome:
+    """The outcome of a success that says nothing else: sent again, it would be there twice."""
+    return Outcome(Kind.DELIVERED, warning=f"{destination} answered success unreadably: {why}")
 
 
 def refused(

@@ -11,6 +11,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 
 from rxotlp._core.outcomes import Kind, Outcome
+from rxotlp._core.statuses import PROTOBUF, build_status
 from rxotlp.data import TelemetryData
 from rxotlp.exporters import OtlpHttp, otlp_http
 from tests.support.http_export import answered, partial
@@ -75,6 +76,26 @@ def test_retry_after_that_makes_no_sense_is_ignored(server: Server, spans: Make)
     """The status alone says that it is retryable."""
     outcome = answered(server, Reply(503, headers={"Retry-After": "soon"}), spans(1))
     assert (outcome.kind, outcome.retry_after) == (Kind.FAILED, None)
+
+
+def test_retry_after_that_makes_no_sense_leaves_what_the_body_asks(
+    server: Server, spans: Make
+) -> None:
+    """A proxy's header and the backend's RetryInfo may come together."""
+    status = build_status(14, "busy", retry_after=7.0).SerializeToString()
+    reply = Reply(503, body=status, headers={"Retry-After": "soon", "Content-Type": PROTOBUF})
+    assert answered(server, reply, spans(1)).retry_after == 7
+
+
+@pytest.mark.parametrize("headers", [{"Content-Encoding": "gzip"}, {"Content-Encoding": "br"}])
+def test_an_answer_that_cannot_be_decompressed_is_what_its_status_says(
+    server: Server, spans: Make, headers: dict[str, str]
+) -> None:
+    """A broken proxy must not make an outage a loss, nor a delivery a refusal."""
+    down = answered(server, Reply(503, body=b"x", headers=headers), spans(1))
+    assert down.kind is Kind.FAILED
+    taken = answered(server, Reply(200, body=b"x", headers=headers), spans(1))
+    assert (taken.kind, bool(taken.warning)) == (Kind.DELIVERED, True)
 
 
 def test_a_refusals_status_message_is_told_in_one_line(server: Server, spans: Make) -> None:
