@@ -113,14 +113,15 @@ def divide(
         if len(starts) == 1:  # they say it would fit, and it did not
             starts = [0, len(parts) // 2]
     groups: list[tuple[TelemetryData, list[Share]]] = []
+    before = 0
     for start, end in zip(starts, [*starts[1:], len(parts)], strict=True):
-        before = sum(size for size, _ in parts[:start])
         size = sum(size for size, _ in parts[start:end])
         if element._signal is Signal.PROFILES:
             payload = chunks[start:end]
         else:
             payload = (chunks[0][before : before + size],)
         items = sum(share.items for share in shares[start:end])
+        before += size
         made = element._new(element._signal, payload, items, element._metadata, None)
         made._parts = parts[start:end]
         groups.append((made, shares[start:end]))
