@@ -30,13 +30,14 @@ class Complaints:
         """What to say about `items` that met this outcome; None for nothing.
 
         Args:
+            items: 0 for a failure that was noted before.
             now: seconds on any clock that does not go back.
         """
-        if outcome.success:
-            if not self.failing:
-                return None
+        if outcome.kind is Kind.DELIVERED and self.failing:
             self.failing = False
             return "delivers again"
+        if outcome.success:
+            return None
         if outcome.kind is Kind.FAILED:
             self._failed += items
         else:
@@ -54,4 +55,4 @@ class Complaints:
             if count
         ]
         self._failed = self._rejected = 0
-        return f"{' and '.join(counts)}: {outcome.reason}"
+        return f"{' and '.join(counts) or 'tried again in vain'}: {outcome.reason}"

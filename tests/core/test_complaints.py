@@ -1,7 +1,7 @@
 """When a destination's trouble is worth a line."""
 
 from rxotlp._core.complaints import PERIOD, Complaints
-from rxotlp._core.outcomes import DELIVERED, failed, rejected
+from rxotlp._core.outcomes import DELIVERED, FILTERED, failed, rejected
 
 DOWN = failed("cannot connect")
 
@@ -33,3 +33,11 @@ def test_what_flaps_is_told_once_a_period() -> None:
     outcomes = [DOWN, DELIVERED] * 100
     said = [complaints.note(outcome, 1, step / 10) for step, outcome in enumerate(outcomes)]
     assert len([text for text in said if text]) == 4
+
+
+def test_what_is_not_sent_says_nothing_about_the_destination() -> None:
+    """An empty request succeeds without it."""
+    complaints = Complaints()
+    complaints.note(DOWN, 3, 0.0)
+    assert complaints.note(FILTERED, 0, 1.0) is None
+    assert complaints.failing
