@@ -12,6 +12,7 @@ sender has been told.
 
 import inspect
 import logging
+from asyncio import CancelledError
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -140,11 +141,11 @@ class Delivering(Shell):
 
     def _start(self, entries: list[Entry[Job]]) -> None:
         """Begin them, and whatever may begin because some of them were over at once."""
-        fault: Exception | None = None
+        fault: BaseException | None = None
         while entries:
             try:
                 self._attempt(entries.pop(0), entries)
-            except Exception as error:  # an observer's; the others have their turn all the same
+            except BaseException as error:  # an observer's; the others have their turn anyway
                 fault = fault or error
         if fault is not None:
             try:
@@ -179,9 +180,11 @@ class Delivering(Shell):
         else:
             try:
                 outcome = self._exporter.export(data)
-            except Exception as error:
+            except BaseException as error:  # a cancelled future's is no Exception
                 self._heard(entry, _failure(error), after)
-                return
+                if isinstance(error, Exception | CancelledError):
+                    return
+                raise
             if not inspect.isawaitable(outcome):
                 self._heard(entry, _checked(outcome), after)
                 return
@@ -230,34 +233,44 @@ class Delivering(Shell):
         if job.timer is not None:
             job.timer.dispose()
         job.running = job.timer = None
+        # A failure counts once, however often it is tried again.
+        items = 0 if outcome.kind is Kind.FAILED and job.pause is not None else job.items
         if outcome is not DELIVERED:
             if self._rest(job, outcome):
                 if self._aimd is not None:
                     after += self._learn(self._aimd, outcome, self.turn.seconds() - job.started)
-                self._say(outcome, job.items)
+                self._say(outcome, items)
                 after += self._free(entry)
                 return
-            if outcome.kind is Kind.REJECTED and not self.disposed:
+            if outcome.kind is Kind.REJECTED:
                 parts = cut(job, outcome)
+                if parts and self.disposed:  # nobody finds out any more which of them was meant
+                    for part in parts:
+                        self._finish(part, DISPOSED)
+                    after += self._free(entry)
+                    return
                 if parts:
                     after += self._free(entry, parts)
                     return
         if outcome is not DELIVERED or self._complaints.failing:
-            self._say(outcome, job.items)
+            self._say(outcome, items)
         if self._aimd is not None:
             after += self._learn(self._aimd, outcome, self.turn.seconds() - job.started)
         self._over(entry, outcome, after)
 
     def _over(self, entry: Entry[Job], outcome: Outcome, after: list[Entry[Job]]) -> None:
         job = entry.work
-        seconds = self.turn.seconds() - job.began if job.attempts else 0.0
-        delivery = Delivery(job.items, job.size, outcome, job.attempts, seconds)
+        delivery = self._delivery(job, outcome)
         self._finish(job, outcome)
         try:
             if not self.disposed:
                 self.observer.on_next(delivery)
         finally:  # whatever the observer makes of this one, the others go on
             after += self._free(entry)
+
+    def _delivery(self, job: Job, outcome: Outcome) -> Delivery:
+        seconds = self.turn.seconds() - job.began if job.attempts else 0.0
+        return Delivery(job.items, job.size, outcome, job.attempts, seconds)
 
     def _learn(self, aimd: Aimd, outcome: Outcome, seconds: float) -> list[Entry[Job]]:
         """Move the limit by what the destination's answer says about its load."""
@@ -365,9 +378,10 @@ class Delivering(Shell):
     def _paused_for_good(self, jobs: list[Job]) -> None:
         job = jobs.pop()
         outcome = failed(f"{self.book.name}: paused, and nothing can end the pause")
+        delivery = self._delivery(job, outcome)
         self._finish(job, outcome)
         if not self.disposed:
-            self.observer.on_next(Delivery(job.items, job.size, outcome, job.attempts, 0.0))
+            self.observer.on_next(delivery)
 
     def discard(self) -> None:
         self._limit.dispose()

@@ -12,6 +12,7 @@ __all__ = [
     "DELIVERED",
     "DISPOSED",
     "FILTERED",
+    "LONGEST_WAIT",
     "Cause",
     "Kind",
     "Outcome",
@@ -20,6 +21,8 @@ __all__ = [
     "rejected",
     "worst",
 ]
+
+LONGEST_WAIT = 86_400.0  # seconds
 
 
 class Kind(enum.IntEnum):
@@ -99,7 +102,13 @@ def rejected(
 
 
 def failed(reason: str, *, retry_after: float | None = None) -> Outcome:
-    """Not delivered this time; a retry may succeed, after `retry_after` seconds if known."""
+    """Not delivered this time; a retry may succeed, after `retry_after` seconds if known.
+
+    Of what a backend asks, a day is the most that is believed: a clock that is wrong over there
+    must not put data off for years.
+    """
+    if retry_after is not None:
+        retry_after = min(max(0.0, retry_after), LONGEST_WAIT)
     return Outcome(Kind.FAILED, reason, retry_after)
 
 

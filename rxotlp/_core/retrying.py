@@ -29,7 +29,8 @@ class Retry:
         soon: seconds before it when a sender does, or the stream has ended: there is not
             much time.
         factor: growth from one pause to the next, 1 or more.
-        most: seconds that no pause exceeds, unless the destination asks for more.
+        most: seconds that no pause exceeds, unless the destination asks for more: up to a day,
+            and half as much again by jitter.
         jitter: 0 to 1; each pause is drawn from its value times 1 - jitter to 1 + jitter.
         limit: seconds from the first attempt in which a retry may begin; None for ever.
 

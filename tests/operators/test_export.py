@@ -107,6 +107,22 @@ def test_an_exporter_that_raises_has_failed(how: str) -> None:
     rig.check_books()
 
 
+def test_an_exporter_that_asks_a_cancelled_future_keeps_no_slot() -> None:
+    """What that raises is no Exception: the slot would be gone for ever, and then all of them."""
+
+    def cancelled(data: TelemetryData) -> Outcome:
+        if 1 in ids_of(data):
+            raise asyncio.CancelledError
+        return DELIVERED
+
+    with Rig(ops.export(Recorder(cancelled), max_concurrent=1, retry=None)) as rig:
+        assert kind(rig.send([1])) is Kind.FAILED
+        assert kind(rig.send([2])) is Kind.DELIVERED
+        rig.end()
+        assert rig.completed()
+        rig.check()
+
+
 def test_no_more_than_max_concurrent_attempts_at_once() -> None:
     """A backend must not see more than it was promised."""
     slow = Slow()

@@ -1,6 +1,7 @@
 """`export` finds the bad request in a batch, and cuts what is too large. In virtual time."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import given
@@ -235,3 +236,23 @@ def test_causes_are_the_exporters_to_name() -> None:
     assert rejected("no").cause is Cause.OTHER
     with pytest.raises(AttributeError):
         rejected("no").cause = Cause.BAD_DATA  # type: ignore[misc]
+
+
+def test_what_a_disposal_keeps_from_being_bisected_is_to_be_sent_again() -> None:
+    """One bad request was meant; a gateway that stops must not refuse the others for good."""
+
+    async def slow(data: TelemetryData) -> Outcome:
+        await asyncio.sleep(1)
+        return refuses(2)(data)
+
+    class Slow:
+        def export(self, data: TelemetryData) -> Awaitable[Outcome]:
+            return slow(data)
+
+    with Rig(ops.batch(max_items=3), ops.export(Slow(), max_concurrent=1)) as rig:
+        heard = [rig.send([number]) for number in (1, 2, 3)]
+        rig.dispose()
+        rig.wait(1)
+        assert [kind(receipt) for receipt in heard] == [Kind.FAILED] * 3
+        assert (rig.books["export"].rejected, rig.books["export"].failed) == (0, 3)
+        rig.check()

@@ -75,6 +75,44 @@ def test_c6_the_destination_says_how_long_to_wait() -> None:
         assert len(backend.calls) == 2
 
 
+def test_c6_a_destination_cannot_put_it_off_for_years() -> None:
+    """RetryInfo holds 300 billion years; a wrong clock or one hostile answer would keep data."""
+    backend = answers(failed("busy", retry_after=2.0**63), failed("busy", retry_after=float("inf")))
+    with Rig(ops.export(backend, retry=STEADY)) as rig:
+        heard = rig.send([1])
+        rig.wait(2 * 86_400)
+        assert kind(heard) is Kind.DELIVERED
+        rig.check()
+
+
+def test_a_delivery_that_ends_in_a_pause_says_how_long_it_took() -> None:
+    """`seconds` is from the first attempt, whatever ended it."""
+    limits: Subject[int] = Subject()
+    backend = answers(failed("down"))
+    limit = ops.Limit(limits, initial=1)
+    with Rig(ops.export(backend, max_concurrent=limit, retry=STEADY)) as rig:
+        rig.send([1])
+        limits.on_next(0)
+        rig.wait(2)
+        limits.on_completed()
+        rig.end()
+        (delivery,) = rig.results
+        assert (delivery.attempts, delivery.seconds) == (1, 2.0)
+
+
+def test_what_is_tried_again_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """An outage of three items is three items, not three a retry."""
+    backend = answers(*[failed("down")] * 4)
+    with Rig(ops.export(backend, retry=STEADY)) as rig:
+        rig.send([1, 2, 3])
+        rig.wait(100)
+    assert [record.getMessage() for record in caplog.records] == [
+        "export: 3 items not delivered, to be sent again: down",
+        "export: tried again in vain: down",
+        "export: tried again in vain: down",
+    ]
+
+
 def test_c5_what_is_no_failure_is_not_tried_again() -> None:
     """A rejection is an answer."""
     backend = answers(Outcome(Kind.REJECTED, "bad"))
