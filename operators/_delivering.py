@@ -317,6 +317,8 @@ class Delivering(Shell):
         retrying = self._retrying
         if retrying is None or outcome.kind is not Kind.FAILED or self.disposed:
             return False
+        if job.claim.offered_again:
+            return False  # two that try again would multiply their attempts
         now = self.turn.seconds()
         due = job.claim.due
         again = retrying.again(

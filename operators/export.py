@@ -71,7 +71,9 @@ def export(
         retry: when to try again what failed, see `Retry`; None leaves that to the sender.
             An element rests outside of the attempts under way. When senders wait for its
             answer, it is given up in time for the first of them, and they send again; what
-            an acknowledgement point (`queue`) has taken is tried until `Retry.limit`.
+            an acknowledgement point (`queue`) has taken is tried until `Retry.limit`. What
+            its source offers again by itself (files, iterables, the SDK's buffer) is not
+            tried again here.
         timeout: seconds an attempt may take before it is cancelled and booked as failed;
             None leaves it to the exporter. A blocking exporter cannot be cancelled: it runs
             on, and what it reports afterwards is ignored.

@@ -51,6 +51,11 @@ class Claim:
         """See `Share.first_due`."""
         return 0.0 if self._share is None else self._share.first_due()
 
+    @property
+    def offered_again(self) -> bool:
+        """See `Share.all_offered_again`."""
+        return self._share is not None and self._share.all_offered_again()
+
     def __del__(self) -> None:
         share = self._share
         if share is not None:

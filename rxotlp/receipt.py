@@ -47,6 +47,8 @@ class Receipt(shares.Share):
         withdrawn: the sender has been told to send again; what was not sent yet must
             not be sent any more.
         lingered: something still held the element when the answer was due.
+        offered_again: its source offers the element again when it fails, so nobody else
+            need try.
         due: when the sender must have its answer, in seconds of its source's scheduler; 0
             when nobody waits for it.
     """
@@ -57,6 +59,7 @@ class Receipt(shares.Share):
     position: object = None
     withdrawn: bool = False
     lingered: bool = False
+    offered_again: bool = False
 
     def __init__(
         self,

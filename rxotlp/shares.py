@@ -361,6 +361,10 @@ class Share:
         """When the first sender behind it must have its answer; 0 when none waits."""
         return min((r.due for r in self.receipts() if r.due and r.outcome is None), default=0.0)
 
+    def all_offered_again(self) -> bool:
+        """Whether the sources of all receipts behind it offer it again when it fails."""
+        return all(receipt.offered_again for receipt in self.receipts())
+
     def receipts(self) -> "set[Receipt]":
         """Every receipt behind it."""
         found: set[Receipt] = set()

@@ -384,9 +384,11 @@ def test_a_shared_book_forgets_stages_whose_last_attempt_has_ended() -> None:
 def test_a_drain_in_virtual_time_has_a_deadline_too() -> None:
     """An export that tries again for ever would otherwise keep `stop` for ever."""
     with VirtualScheduler() as clock:
-        stream = from_iterable([logs([1, 2])]).pipe(ops.export(Recorder(failed("down"))))
+        feed = Feed()
+        stream = feed.pipe(ops.export(Recorder(failed("down"))))
         pipeline = Pipeline(stream, scheduler=clock, drain_timeout=30)
         pipeline.start()
+        feed.admit(logs([1, 2]))
         clock.advance_by(1)
         report = pipeline.stop()
         assert clock.clock == 31

@@ -93,12 +93,7 @@ class Bridge:
         self.buffer = Buffer(
             self._encoding, self.limits, self.scheduler, lambda: self.pipeline.start()
         )
-        deliver = export(  # the buffer offers again what failed
-            self.exporter,
-            max_concurrent=WINDOW,
-            retry=None,
-            timeout=self.limits.export_timeout,
-        )
+        deliver = export(self.exporter, max_concurrent=WINDOW, timeout=self.limits.export_timeout)
         steps: list[Any] = [*self._operators, deliver]
         self.pipeline = Pipeline(self.buffer.pipe(*steps), scheduler=self.scheduler)
         self.offer = self.buffer.intake.offer

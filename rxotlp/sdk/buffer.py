@@ -56,6 +56,8 @@ class Buffer(Source):
         start: connects this source; called in the turn when there is something to do.
     """
 
+    offers_again = True
+
     def __init__(
         self,
         encoding: Encoding,

@@ -20,7 +20,7 @@ import enum
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
@@ -67,6 +67,8 @@ class Source(Observable["TelemetryData"]):
         revivable: somebody will subscribe again when nobody is subscribed any more; a source
             that nobody waits for keeps what it has until then.
     """
+
+    offers_again: ClassVar[bool] = False  # what failed, by a policy of its own
 
     def __init__(
         self,
@@ -218,6 +220,8 @@ class Source(Observable["TelemetryData"]):
         receipt = Receipt(
             inbox=scheduler.inbox, on_settle=self._settled, position=position, credit=credit
         )
+        if self.offers_again:
+            receipt.offered_again = True
         cell = [receipt.attach(data)]
         if on_settle is not None:
             receipt.on_settle(on_settle)

@@ -62,6 +62,8 @@ class IterableSource(Source):
         given_up: items that failed as often as they may, or when the stream was over.
     """
 
+    offers_again = True
+
     def __init__(
         self,
         items: Iterable[TelemetryData] | AsyncIterable[TelemetryData],

@@ -11,6 +11,9 @@ from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed
 from rxotlp.data import TelemetryData
 from rxotlp.operators import Delivery, Retry
+from rxotlp.pipeline import Pipeline
+from rxotlp.schedulers import VirtualScheduler
+from rxotlp.sources.iterable import from_iterable
 from rxotlp.testing import Recorder, Rig, kind, logs
 
 STEADY = Retry(jitter=0)
@@ -290,3 +293,15 @@ def test_retry_is_a_policy_or_none() -> None:
     """A number of attempts would be a plausible mistake."""
     with pytest.raises(TypeError, match=r"export\(retry=3\)"):
         ops.export(Recorder(), retry=3)  # type: ignore[arg-type]
+
+
+def test_what_its_source_offers_again_is_not_tried_again_here() -> None:
+    """Two that try again would multiply their attempts, and a file's run would never end."""
+    with VirtualScheduler() as clock:
+        backend = Recorder(failed("down"))
+        stream = from_iterable([logs([1])], max_attempts=3).pipe(ops.export(backend))
+        pipeline = Pipeline(stream, scheduler=clock)
+        pipeline.start()
+        assert pipeline.wait(60)
+        assert len(backend.calls) == 3
+        pipeline.stop()
