@@ -41,9 +41,9 @@ def test_c6_a_destination_is_given_what_it_asks_for_and_pauses_grow_from_there()
     """It knows better, also when it asks for more than we would ever wait."""
     assert pauses(Retry(jitter=0), 2, asked=60) == [60, 60]
     retrying = Retrying(Retry(jitter=0), lambda: 0.5)
-    asked = retrying.again(None, asked=12, hurried=False, since=0, took=0, left=None)
-    assert asked == (12, 12)
-    assert retrying.again(12, asked=None, hurried=False, since=12, took=0, left=None) == (18, 18)
+    first = retrying.again(None, asked=12, hurried=False, since=0, took=0, left=None)
+    second = retrying.again(12, asked=None, hurried=False, since=12, took=0, left=None)
+    assert [first, second] == [(12, 12), (18, 18)]
 
 
 @given(

@@ -150,7 +150,7 @@ def test_a_second_subscription_shares_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ops.filter_records(3), r"filter_records\(3\): expected a function"),  # type: ignore[arg-type]
+        (lambda: ops.filter_records(3), r"filter_records\(3\): expected a function"),
         (lambda: ops.map_records(None), r"map_records\(None\): expected a function"),  # type: ignore[arg-type]
         (lambda: ops.map_records(plus_ten, signal="logs"), "expected a Signal"),  # type: ignore[arg-type]
         (lambda: ops.filter_records(keep_even, on_error="x"), "on_error='x'"),
