@@ -18,7 +18,7 @@ from rxotlp.wire.plan import Place, by_items, by_size
 from rxotlp.wire.shapes import LAYOUTS, children, read
 from rxotlp.wire.signals import Signal
 
-__all__ = ["count", "split"]
+__all__ = ["count", "count_shape", "split"]
 
 
 def count(signal: Signal, payload: bytes) -> int:
@@ -27,12 +27,16 @@ def count(signal: Signal, payload: bytes) -> int:
     Raises:
         DecodeError: it cannot be read as far down as its records.
     """
-    layout = LAYOUTS[signal]
-    shape = read(layout.shape, signal, payload)
+    return count_shape(signal, read(LAYOUTS[signal].shape, signal, payload))
+
+
+def count_shape(signal: Signal, shape: Any) -> int:
+    """Items in a request of which there is the shape already."""
+    depth = LAYOUTS[signal].depth
     total = 0
     for group in shape.groups:
         for scope in group.scopes:
-            if layout.depth == 2:
+            if depth == 2:
                 total += len(scope.records)
                 continue
             for metric in scope.metrics:

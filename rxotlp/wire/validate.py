@@ -1,8 +1,9 @@
 """What `validate="full"` checks: every byte of a request, and the ids in it.
 
-A good request costs one parse by protobuf and one pass over the ids (`wire.ids` has the
-rules), and comes back as the very bytes object it was. Only when that fails is the request
-taken apart, level by level:
+A good request costs one parse by protobuf (`wire.folded`), which sees to the ids as well,
+and comes back as the very bytes object it was. Where that is not certain, all of it is decoded
+and every id looked at (`wire.ids` has the rules). Only when that fails is the request taken
+apart, level by level:
 
     record (span, point, ...)  rejected alone; the others stay byte for byte
     metric, or its data        its points are rejected; if even they cannot be counted, as
@@ -36,9 +37,12 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from google.protobuf.message import Message
 
 from rxotlp.errors import DecodeError
+from rxotlp.wire.folded import FOLDED
 from rxotlp.wire.ids import count_good, find_bad_id
 from rxotlp.wire.profiles import Tables, check_dictionary, rewrite
+from rxotlp.wire.shapes import LAYOUTS
 from rxotlp.wire.signals import Signal
+from rxotlp.wire.split import count_shape
 from rxotlp.wire.walker import Field, MalformedError, encode_field, find_fault, walk
 
 __all__ = ["Validated", "validate"]
@@ -96,24 +100,30 @@ def validate(signal: Signal, payload: bytes, *, max_errors: int = 10) -> Validat
 
 def _all_good(signal: Signal, payload: bytes) -> int | None:
     """How many records there are; None when anything is wrong with them."""
+    check = FOLDED.get(signal)
+    folded = None if check is None else check.decode(payload)
+    if check is not None and folded is None:
+        return None
     try:
+        shape = LAYOUTS[signal].shape.FromString(payload)
+        _check_many(signal, shape, payload)
+        if check is not None and check.good(folded, shape):
+            return count_shape(signal, shape)
+        del folded, shape
         request = signal.names.request.FromString(payload)
     except ProtobufDecodeError:
         return None
-    _check_many(signal, request, payload)
     count = count_good(signal, request)
     if count is not None and signal is Signal.PROFILES and not _references_lead(request):
         return None
     return count
 
 
-def _check_many(signal: Signal, request: Any, payload: bytes) -> None:
+def _check_many(signal: Signal, shape: Any, payload: bytes) -> None:
     """Refuse resources and scopes that are too many to be looked at."""
-    groups, scopes, *_ = _LEVELS[signal]
-    found = getattr(request, groups)
-    _refuse_more(len(found), payload, "")
-    for index, group in enumerate(found):
-        _refuse_more(len(getattr(group, scopes)), payload, f"{groups}[{index}]")
+    _refuse_more(len(shape.groups), payload, "")
+    for index, group in enumerate(shape.groups):
+        _refuse_more(len(group.scopes), payload, f"{_LEVELS[signal][0]}[{index}]")
 
 
 def _refuse_more(count: int, data: bytes, path: str) -> None:
