@@ -142,19 +142,27 @@ def _reactivex_stages(bodies: list[bytes]) -> list[bytes]:
 
 def _asyncio_batch(bodies: list[bytes]) -> list[bytes]:
     batches = Batches()
-    found = asyncio.run(_by_hand(bodies, [batches.add]))
+    found: list[bytes] = []
+    asyncio.run(_by_hand(bodies, [batches.add], found))
     _last(found, batches)
     return found
 
 
 def _asyncio_stages(bodies: list[bytes]) -> list[bytes]:
-    return asyncio.run(_by_hand(bodies, [_look] * 5))
-
-
-async def _by_hand(bodies: list[bytes], functions: list[Callable[[Any], Any]]) -> list[bytes]:
-    """A producer, a bounded queue and a consumer; functions are simply called."""
-    queue: asyncio.Queue[bytes | None] = asyncio.Queue(1000)
     found: list[bytes] = []
+    asyncio.run(_by_hand(bodies, [_look] * 5, found))
+    return found
+
+
+async def _by_hand(
+    bodies: list[bytes], functions: list[Callable[[Any], Any]], found: list[bytes]
+) -> None:
+    """A producer, a bounded queue and a consumer; functions are simply called.
+
+    It returns nothing: `asyncio.run` makes a text of what a coroutine returns, as it puts the
+    handler of SIGINT back, and that of a few megabytes takes longer than the work.
+    """
+    queue: asyncio.Queue[bytes | None] = asyncio.Queue(1000)
 
     async def consume() -> None:
         while (value := await queue.get()) is not None:
@@ -170,7 +178,6 @@ async def _by_hand(bodies: list[bytes], functions: list[Callable[[Any], Any]]) -
         await queue.put(body)
     await queue.put(None)
     await consumer
-    return found
 
 
 def _streamz(functions: list[Callable[[Any], Any]], bodies: list[bytes]) -> list[bytes]:
