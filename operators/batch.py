@@ -10,13 +10,23 @@ from typing import Any
 from reactivex import abc
 
 from rxotlp._core.batching import Batch, Batcher, Reason
+from rxotlp._core.outcomes import rejected
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
+from rxotlp.merged import apart
 from rxotlp.operators._described import described
 from rxotlp.operators._limits import Followed, Limit, Limited, check_limit, initial
 from rxotlp.operators._selector import Selector
-from rxotlp.operators._shell import Operator, Shell, check_count, check_seconds, each, operator
+from rxotlp.operators._shell import (
+    Operator,
+    Shell,
+    check_count,
+    check_seconds,
+    describe,
+    each,
+    operator,
+)
 from rxotlp.operators._turn import Turn
 from rxotlp.operators.split_by import as_key, pure
 from rxotlp.shares import TAKEN, Share
@@ -360,7 +370,16 @@ def _split(data: TelemetryData, max_items: int, max_bytes: int) -> list[Telemetr
     assert share is not None
     if not share.flags & TAKEN:
         share.also_left()
-    parts = data.split(max_items=max_items, max_bytes=max_bytes)
+    groups = apart(data, max_items=max_items, max_bytes=max_bytes)
+    parts: list[TelemetryData] = []
+    try:
+        for group in groups:
+            parts += group.split(max_items=max_items, max_bytes=max_bytes)
+    except DecodeError as error:  # all of it is rejected, so all of it must say so
+        for group in groups:
+            assert group._share is not None
+            group._share.verdict(rejected(describe(error)))
+        raise
     for part in parts:
         assert part._share is not None
         part._share.hold()

@@ -8,13 +8,14 @@ parts again after the bytes have been joined, so joining keeps nothing twice.
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from rxotlp._core.outcomes import DELIVERED
 from rxotlp.wire.signals import Signal
 
 if TYPE_CHECKING:
     from rxotlp.data import TelemetryData
     from rxotlp.shares import Share
 
-__all__ = ["divide", "merge", "outgoing"]
+__all__ = ["apart", "divide", "merge", "outgoing"]
 
 
 def merge(elements: "list[TelemetryData]") -> "TelemetryData":
@@ -79,14 +80,33 @@ def outgoing(element: "TelemetryData") -> "TelemetryData":
     return made
 
 
+def apart(element: "TelemetryData", *, max_items: int, max_bytes: int) -> "list[TelemetryData]":
+    """It cut between its parts, into elements that still know theirs and speak for it.
+
+    What one part alone is too large for is larger than the limits. When its parts are not
+    known, the list holds the element itself.
+    """
+    made: list[TelemetryData] = []
+    for group, shares in divide(element, fits=max_bytes, most=max_items):
+        group._share = _join(shares, group.items)
+        made.append(group)
+    share = element._share
+    if not made or share is None:
+        return [element]
+    share.verdict(DELIVERED)  # nothing of its own: the groups speak for its parts
+    share.retire()
+    return made
+
+
 def divide(
-    element: "TelemetryData", *, fits: int | None
+    element: "TelemetryData", *, fits: int | None, most: int | None = None
 ) -> "list[tuple[TelemetryData, list[Share]]]":
     """Groups of its parts, in order, for those who must tell its senders apart.
 
     Args:
         element: a merged one; its own share is not looked at.
         fits: bytes of a group, unless a part alone is larger; None for two halves.
+        most: items of a group, the same way; only with `fits`.
 
     Returns:
         For each group an element without a share, and the shares of its parts. Nothing when
@@ -104,12 +124,14 @@ def divide(
     if fits is None:
         starts = [0, len(parts) // 2]
     else:
-        starts, room = [], 0
+        starts, room, places = [], 0, 0
         for at, (size, _) in enumerate(parts):
-            if size > room:
+            count = shares[at].items if most is not None else 0
+            if not starts or size > room or count > places:
                 starts.append(at)
-                room = fits
+                room, places = fits, most or 0
             room -= size
+            places -= count
         if len(starts) == 1:  # they say it would fit, and it did not
             starts = [0, len(parts) // 2]
     groups: list[tuple[TelemetryData, list[Share]]] = []

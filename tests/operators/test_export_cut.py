@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxotlp import Cause
+from rxotlp import Cause, Signal
 from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed, rejected
 from rxotlp.data import TelemetryData
+from rxotlp.errors import DecodeError
 from rxotlp.operators import Retry
 from rxotlp.shares import NEUTRAL_TEXT
 from rxotlp.testing import Recorder, Rig, ids_of, kind, logs
+from rxotlp.wire import split
 
 STEADY = Retry(jitter=0)
 
@@ -255,4 +258,45 @@ def test_what_a_disposal_keeps_from_being_bisected_is_to_be_sent_again() -> None
         rig.wait(1)
         assert [kind(receipt) for receipt in heard] == [Kind.FAILED] * 3
         assert (rig.books["export"].rejected, rig.books["export"].failed) == (0, 3)
+        rig.check()
+
+
+@pytest.mark.parametrize("limits", [{"max_items": 3}, {"max_bytes": 120}])
+def test_a_batch_that_a_smaller_batch_has_cut_is_still_bisected(limits: dict[str, Any]) -> None:
+    """Cut in the middle of nowhere its parts had no senders: all heard OK, and it was lost."""
+    backend = Recorder(refuses(6))
+    with Rig(ops.batch(max_items=7), ops.batch(**limits, max_delay=1), ops.export(backend)) as rig:
+        heard = [rig.send(ids) for ids in ([1], [2, 3], [4, 5], [6], [7])]
+        rig.wait(2)
+        assert [kind(receipt) for receipt in heard] == [
+            Kind.DELIVERED,
+            Kind.DELIVERED,
+            Kind.DELIVERED,
+            Kind.REJECTED,
+            Kind.DELIVERED,
+        ]
+        assert not any(receipt.warning for receipt in heard)
+        assert sorted(backend.delivered) == [1, 2, 3, 4, 5, 7]
+        rig.end()
+        rig.check()
+
+
+def test_a_joined_batch_that_a_smaller_batch_cannot_cut_is_refused_to_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody may hear OK of what went nowhere."""
+    cut = split.split
+
+    def broken(signal: Signal, payload: bytes, **limits: Any) -> list[tuple[bytes, int]]:
+        if 3 in ids_of(TelemetryData.from_bytes(signal, payload)):
+            raise DecodeError("no log record")
+        return cut(signal, payload, **limits)
+
+    monkeypatch.setattr(split, "split", broken)
+    backend = Recorder()
+    with Rig(ops.batch(max_items=4), ops.batch(max_items=1), ops.export(backend)) as rig:
+        heard = [rig.send([1, 2]), rig.send([3, 4])]
+        assert {kind(receipt) for receipt in heard} <= {Kind.REJECTED, Kind.FAILED}
+        assert rig.books["batch#2"].rejected == 4
+        rig.end()
         rig.check()
