@@ -23,6 +23,7 @@ from rxotlp.schedulers.cgroup import Cgroup
 __all__ = ["PerformanceMonitor"]
 
 MOST = 4096  # latencies kept a class, whatever the window: 64 KiB, and a quantile is good enough
+SHORTEST = 0.25  # seconds that CPU is measured over; the kernel counts it in hundredths
 
 
 class PerformanceMonitor:
@@ -38,7 +39,8 @@ class PerformanceMonitor:
     Raises:
         ValueError: an argument is out of its range.
 
-    From any thread. CPU is that since the last call; the first call says 0.
+    From any thread, as often as there is need: CPU is that since it was measured last, and is
+    measured again after a quarter of a second at the soonest. The first call says 0.
     """
 
     def __init__(
@@ -63,6 +65,10 @@ class PerformanceMonitor:
         self._cpu = cpu or self._cpu_usage
         self._memory = memory or self._memory_usage
         self._lock = threading.Lock()
+        self._measuring = threading.Lock()
+        self._measured = -math.inf  # when CPU was,
+        self._share = 0.0  # and what it was
+        self._times = (0.0, 0.0)  # of the machine since it started: busy, and all
         self._seen: dict[str | None, deque[tuple[float, float]]] = {None: deque(maxlen=MOST)}
         if cpu is None:
             self._cpu_usage()  # the first says nothing
@@ -111,8 +117,24 @@ class PerformanceMonitor:
         return ordered[math.ceil(self._quantile * len(ordered)) - 1] if ordered else None
 
     def _cpu_usage(self) -> float:
-        used = self._cgroup.cpu_usage(time.monotonic())
-        return psutil.cpu_percent(None) / 100 if used is None else used
+        with self._measuring:
+            now = time.monotonic()
+            if now - self._measured >= SHORTEST:
+                used = self._cgroup.cpu_usage(now)
+                self._share = self._machine() if used is None else used
+                self._measured = now
+            return self._share
+
+    def _machine(self) -> float:
+        # Not `psutil.cpu_percent`, which compares with whoever in the process asked before.
+        times = psutil.cpu_times()._asdict()
+        every = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
+        busy = every - times["idle"] - times.get("iowait", 0.0)
+        before, self._times = self._times, (busy, every)
+        passed = every - before[1]
+        if not before[1] or passed <= 0:
+            return 0.0
+        return min(1.0, max(0.0, float(busy - before[0]) / passed))
 
     def _memory_usage(self) -> float:
         used = self._cgroup.memory_usage()

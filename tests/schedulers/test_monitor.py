@@ -1,12 +1,18 @@
 """Measurements: a container's own limits, and latencies that are forgotten."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 import pytest
 
 from rxotlp.schedulers import PerformanceMonitor, VirtualScheduler
 from rxotlp.schedulers.cgroup import Cgroup
+
+
+class _Times(NamedTuple):
+    user: float
+    idle: float
 
 
 def written(root: Path, files: dict[str, str]) -> Path:
@@ -69,6 +75,24 @@ def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
     cgroup = Cgroup(root=tmp_path, membership=tmp_path / "none")
     assert cgroup.memory_usage() is None
     assert cgroup.cpu_usage(1.0) is None
+
+
+def test_asking_often_measures_no_shorter_than_means_something(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A strategy asks for each operation; over a microsecond a CPU is all busy or all idle."""
+    now, times = [100.0], {"user": 10.0, "idle": 10.0}
+    monkeypatch.setattr("rxotlp.schedulers.monitor.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: _Times(**times))
+    monkeypatch.setattr(Cgroup, "cpu_usage", lambda *_: None)
+    monitor, other = PerformanceMonitor(), PerformanceMonitor()
+    now[0], times["user"], times["idle"] = 101.0, 10.5, 10.5
+    assert monitor.get_current_metrics().cpu_usage == 0.5
+    assert other.get_current_metrics().cpu_usage == 0.5  # each compares with its own last time
+    now[0], times["user"] = 101.01, 10.51
+    assert monitor.get_current_metrics().cpu_usage == 0.5
+    now[0], times["user"], times["idle"] = 102.0, 11.5, 10.5
+    assert monitor.get_current_metrics().cpu_usage == 1.0
 
 
 def test_a_real_measurement_is_a_share() -> None:
