@@ -60,7 +60,14 @@ class _RequestBody:
         self.asked = False
         declared = any(name == b"content-length" for name, _ in cycle.scope["headers"])
         self.portion = sys.maxsize if declared else PORTION
+        cycle.body = self  # type: ignore[assignment]  # nobody else uses it
         cycle.receive = self.receive  # type: ignore[method-assign, assignment]
+
+    def drop(self) -> None:
+        """The request is over: keep nothing, and leave no cycle for the garbage collector."""
+        self.pieces.clear()
+        vars(self.cycle).pop("receive", None)
+        self.cycle.body = bytearray()
 
     def feed(self, piece: bytes) -> None:
         """Keep one piece; wake the application or pause the sender when there is enough."""
@@ -198,6 +205,8 @@ class Connection(HttpToolsProtocol):
         self.head = 0
 
     def on_response_complete(self) -> None:
+        if self.running is not None:
+            _drop_body(self.running)
         super().on_response_complete()
         self._refuse_in_turn()
 
@@ -290,6 +299,12 @@ class Connection(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """See on_headers_complete."""
+
+
+def _drop_body(cycle: RequestResponseCycle) -> None:
+    body: object = cycle.body
+    if isinstance(body, _RequestBody):
+        body.drop()
 
 
 def _certificate_name(certificate: Any) -> str | None:
