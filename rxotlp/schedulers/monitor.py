@@ -127,14 +127,14 @@ class PerformanceMonitor:
 
     def _machine(self) -> float:
         # Not `psutil.cpu_percent`, which compares with whoever in the process asked before.
-        times = psutil.cpu_times()._asdict()
+        times: dict[str, float] = psutil.cpu_times()._asdict()
         every = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
         busy = every - times["idle"] - times.get("iowait", 0.0)
         before, self._times = self._times, (busy, every)
         passed = every - before[1]
         if not before[1] or passed <= 0:
             return 0.0
-        return min(1.0, max(0.0, float(busy - before[0]) / passed))
+        return min(1.0, max(0.0, (busy - before[0]) / passed))
 
     def _memory_usage(self) -> float:
         used = self._cgroup.memory_usage()
