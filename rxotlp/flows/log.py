@@ -29,7 +29,7 @@ from rxotlp.lines import guard
 from rxotlp.schedulers import SerialScheduler, default_scheduler
 from rxotlp.wire.values import any_value
 
-__all__ = ["FlowLog", "LogEntry", "LogLevel"]
+__all__ = ["FlowLog", "LogEntry", "LogLevel", "shown"]
 
 
 class LogLevel(enum.IntEnum):
@@ -168,7 +168,7 @@ class FlowLog:
             severity_number=_SEVERITIES[entry.level],
             severity_text=entry.level.name,
         )
-        record.body.string_value = entry.message
+        record.body.string_value = shown(entry.message)
         context = entry.context
         attributes = {
             **context.attributes,
@@ -176,7 +176,9 @@ class FlowLog:
             "execution.id": context.execution_id,
             "execution.sequence": context.sequence,
         }
-        fill(record.attributes, {str(key): _encodable(value) for key, value in attributes.items()})
+        fill(
+            record.attributes, {shown(key): _encodable(value) for key, value in attributes.items()}
+        )
         if context.trace is not None:
             record.trace_id = bytes.fromhex(context.trace.trace_id)
             record.span_id = bytes.fromhex(context.trace.span_id)
@@ -186,12 +188,20 @@ class FlowLog:
         return f"<FlowLog {self.name}>"
 
 
+def shown(value: Any) -> str:
+    """`value` as text that can be sent. What is told of must not fail because it is told of."""
+    try:
+        return str(value).encode(errors="replace").decode()  # half a surrogate pair cannot
+    except Exception:  # how it shows itself is its own code
+        return f"<{type(value).__name__}>"
+
+
 def _encodable(value: Any) -> Any:
-    """`value`, or its text where OTLP has no such value: what is logged must not fail."""
+    """`value`, or its text where OTLP has no such value."""
     try:
         any_value(value)
-    except (TypeError, ValueError):
-        return str(value)
+    except Exception:  # also whatever a mapping of its own, or one within itself, raises
+        return shown(value)
     return value
 
 

@@ -20,7 +20,7 @@ from rxotlp.flows import results
 from rxotlp.flows._telemetry import Telemetry
 from rxotlp.flows.context import ExecutionContext, TraceContext
 from rxotlp.flows.events import EventKind
-from rxotlp.flows.log import FlowLog, LogEntry, LogLevel
+from rxotlp.flows.log import FlowLog, LogEntry, LogLevel, shown
 from rxotlp.flows.operations import Operation
 from rxotlp.flows.results import ExecutionResult
 from rxotlp.schedulers import SerialScheduler
@@ -241,7 +241,8 @@ class ControlFlowLogger(FlowLogger):
                 "chosen": chosen,
                 "reason": decision.reason,
             }
-            text = f"control decision: {decision.node} is {decision.outcome}, on to {chosen}{why}"
+            outcome = shown(decision.outcome)
+            text = f"control decision: {decision.node} is {outcome}, on to {chosen}{why}"
             self._say(_INFO, text, context, metadata, time)
 
     def log_control_flow_transition(
@@ -369,13 +370,13 @@ def _counted(parts: Sequence[TelemetryData] | None) -> str:
 
 
 def _line(error: BaseException) -> str:
-    text = str(error)
+    text = shown(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _described(error: BaseException) -> dict[str, Any]:
-    return {"exception.type": type(error).__name__, "exception.message": str(error)}
+    return {"exception.type": type(error).__name__, "exception.message": shown(error)}
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | str) else str(value)
+    return value if isinstance(value, bool | int | float | str) else shown(value)

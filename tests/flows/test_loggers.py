@@ -23,6 +23,7 @@ from rxotlp.flows import (
     DataFlowOrganizer,
     EndTrace,
     EventKind,
+    ExecutionContext,
     ExecutionFlowLogger,
     ExecutionFlowOrganizer,
     ExecutionPhase,
@@ -413,6 +414,47 @@ def test_a_handler_that_raises_fails_nothing(
     with pytest.raises(ValueError, match="out of stock"):
         flow.execute(Call(breaks))
     assert "LookupError: no disk" in capsys.readouterr().err
+
+
+class _Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+def test_what_cannot_be_shown_fails_nothing_that_is_told_of(clock: VirtualScheduler) -> None:
+    """With a logger attached an execution must end as it would have without."""
+    log = FlowLog(scheduler=clock)
+    got: list[TelemetryData] = []
+    log.telemetry.subscribe(got.append)
+    flow = SyncControlFlow(scheduler=clock, logger=ExecutionFlowLogger(log))
+
+    def unspeakable(_: object) -> None:
+        raise _Unspeakable
+
+    def no_text(_: object) -> None:
+        raise ValueError("half of \ud83d")
+
+    with pytest.raises(_Unspeakable):
+        flow.execute(Call(unspeakable))
+    with pytest.raises(ValueError, match="half of"):
+        flow.execute(Call(no_text))
+    endless: list[Any] = []
+    endless.append(endless)
+    odd = {"error": _Unspeakable(), "endless": endless, "\udc00": "\udc00", "large": 1 << 80}
+    context = ExecutionContext("ab" * 16, attributes=odd)
+    flow.execute(Call(lambda _: None, "\ud83d"), context=context)
+    control = ControlFlowLogger(log)
+    control.log_control_decision(ControlDecision("n", _Unspeakable(), "m"), context)
+    clock.run()
+    bodies = [data.record.body for data in got]
+    assert "execution failed: Call(unspeakable), _Unspeakable: <_Unspeakable>" in bodies
+    assert "execution failed: Call(no_text), ValueError: half of ?" in bodies
+    assert bodies[-1] == "control decision: n is <_Unspeakable>, on to m"
+    attributes = got[-1].record.attributes
+    assert attributes["error"] == "<_Unspeakable>"
+    assert attributes["endless"] == "[[...]]"
+    assert attributes["?"] == "?"
+    assert attributes["large"] == str(1 << 80)
 
 
 def test_an_operator_on_data_tells_too(kept: Kept) -> None:
