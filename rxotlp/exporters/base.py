@@ -17,6 +17,7 @@ from threading import Lock
 from typing import ClassVar
 
 from reactivex import abc
+from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.subject import Subject
 
 from rxotlp._core.outcomes import Outcome
@@ -46,6 +47,7 @@ class Exporter(abc.ObserverBase[TelemetryData]):
     def __init__(self, *, scheduler: abc.SchedulerBase | None = None) -> None:
         self._scheduler = scheduler
         self._subject: Subject[TelemetryData] | None = None
+        self._streams: set[abc.DisposableBase] = set()  # also ended ones that are not delivered
         self._opening = Lock()
 
     def export(self, data: TelemetryData) -> Outcome | Awaitable[Outcome]:
@@ -58,7 +60,16 @@ class Exporter(abc.ObserverBase[TelemetryData]):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Release what is open. Idempotent, from any thread; a later export opens again."""
+        """Release what is open. Idempotent, from any thread; a later export opens again.
+
+        What `stream.subscribe(exporter)` brought and waits for its first or next attempt fails.
+        """
+        with self._opening:
+            self._subject = None
+            streams = list(self._streams)
+            self._streams.clear()
+        for stream in streams:
+            stream.dispose()
 
     async def aclose(self) -> None:
         """`close`, waiting until connections of the running loop are really gone."""
@@ -86,7 +97,17 @@ class Exporter(abc.ObserverBase[TelemetryData]):
         with self._opening:
             if self._subject is None:
                 subject: Subject[TelemetryData] = Subject()
-                subject.pipe(export(self, scheduler=self._scheduler)).subscribe(on_error=_log)
+                stream = SingleAssignmentDisposable()
+                self._streams.add(stream)
+
+                def over(error: Exception | None = None) -> None:
+                    self._streams.discard(stream)
+                    if error is not None:
+                        _log(error)
+
+                stream.disposable = subject.pipe(export(self, scheduler=self._scheduler)).subscribe(
+                    on_error=over, on_completed=over
+                )
                 self._subject = subject
             return self._subject
 

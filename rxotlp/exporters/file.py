@@ -140,6 +140,7 @@ class File(Exporter):
 
     def close(self) -> None:
         """Close the files."""
+        super().close()
         with self._lock:
             files, self._open = self._open, {}
             for records in files.values():

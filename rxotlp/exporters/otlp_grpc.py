@@ -193,6 +193,7 @@ class OtlpGrpc(Exporter):
 
     def close(self) -> None:
         """Close the channels; calls under way come back as failed."""
+        super().close()
         self._channels.close()
 
     async def _call(self, route: _Route, body: bytes, data: TelemetryData) -> Outcome:

@@ -193,10 +193,12 @@ class OtlpHttp(Exporter):
         Call it before the event loops that exports ran on end: afterwards nobody is left to
         close their connections cleanly, and Python warns of each.
         """
+        super().close()
         self._sessions.close()
 
     async def aclose(self) -> None:
         """`close`, waiting for the connections of the running loop."""
+        super().close()
         await self._sessions.aclose()
 
     def _open_session(self) -> aiohttp.ClientSession:

@@ -12,12 +12,12 @@ import reactivex as rx
 from reactivex.subject import Subject
 
 from rxotlp import exporters
-from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, rejected
+from rxotlp._core.outcomes import DELIVERED, Kind, Outcome, failed, rejected
 from rxotlp.data import TelemetryData
 from rxotlp.exporters import Exporter, File, Memory, OtlpGrpc, OtlpHttp
 from rxotlp.operators.export import export
 from rxotlp.receipt import Receipt
-from rxotlp.schedulers import AsyncScheduler, SyncScheduler
+from rxotlp.schedulers import AsyncScheduler, SyncScheduler, VirtualScheduler
 from rxotlp.testing import no_leaks
 from tests.support import otlp_grpc_server, otlp_http_server
 
@@ -161,3 +161,37 @@ def test_network_exporters_run_on_the_asyncio_scheduler(spans: Make, kind: str) 
         deliveries = asyncio.run(main())
     assert {delivery.outcome.kind for delivery in deliveries} == {Kind.DELIVERED}
     assert sorted(delivery.items for delivery in deliveries) == [1, 2]
+
+
+def test_close_stops_what_is_tried_again(spans: Make) -> None:
+    """Else a program's exporter knocks at a dead backend for ever, on connections opened anew."""
+    with VirtualScheduler() as clock:
+        memory = Memory(outcome=failed("down"), scheduler=clock)
+        stream: Subject[TelemetryData] = Subject()
+        stream.subscribe(memory)
+        receipt = Receipt(inbox=clock.inbox)
+        stream.on_next(receipt.attach(spans(1)))
+        clock.advance_by(0)
+        stream.on_completed()
+        memory.close()
+        tried = memory.attempts
+        clock.advance_by(100)
+        assert memory.attempts == tried
+        assert receipt.outcome is not None
+        assert receipt.outcome.kind is Kind.FAILED
+        assert not clock.statistics().timers
+
+
+def test_a_closed_exporter_takes_more_of_its_stream(spans: Make) -> None:
+    """`close` releases, it does not end."""
+    with VirtualScheduler() as clock:
+        memory = Memory(scheduler=clock)
+        stream: Subject[TelemetryData] = Subject()
+        stream.subscribe(memory)
+        for _ in range(2):
+            receipt = Receipt(inbox=clock.inbox)
+            stream.on_next(receipt.attach(spans(1)))
+            clock.advance_by(0)
+            memory.close()
+            assert receipt.outcome is DELIVERED
+        assert memory.items == 2
