@@ -137,12 +137,12 @@ class Door:
         self.shut = False
         self.times = 0
 
-    def refuse(self, _reason: str, *, retry_after: float) -> None:
+    def refuse(self, _reason: str, *, retry_after: float, by: object) -> None:
         """Let nobody in; they stay, however long that is."""
         self.times += not self.shut
         self.shut = True
 
-    def readmit(self) -> None:
+    def readmit(self, *, by: object) -> None:
         """Let in who waits."""
         self.shut = False
 

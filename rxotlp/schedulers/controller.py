@@ -5,8 +5,8 @@
     controller.sample(monitor.get_current_metrics())
 
 What it is time to do is decided in `_core.adjusting`; this publishes it, in the order in
-which it was decided, whichever threads ask. No lock is held while anybody is told, and an
-observer may ask for the next step.
+which it was decided, whichever threads ask. No lock is held while anybody is told, an observer
+may ask for the next step, and one that raises keeps nothing from the others.
 """
 
 import logging
@@ -15,10 +15,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from reactivex import Observable, abc
-from reactivex import operators as rx_ops
 from reactivex.disposable import Disposable
 from reactivex.subject import BehaviorSubject, Subject
 
@@ -28,15 +27,17 @@ __all__ = ["AdjustmentController", "Door"]
 
 logger = logging.getLogger("rxotlp")
 
+T = TypeVar("T")
+
 
 class Door(Protocol):
     """What can turn senders away: a source's `admission`."""
 
-    def refuse(self, reason: str, *, retry_after: float) -> None:
-        """Let nothing more in."""
+    def refuse(self, reason: str, *, retry_after: float, by: object) -> None:
+        """Let nothing more in until the same `by` readmits."""
 
-    def readmit(self) -> None:
-        """Let in again what there is room for."""
+    def readmit(self, *, by: object) -> None:
+        """Let in again what there is room for, unless somebody else refuses."""
 
 
 class AdjustmentController:
@@ -78,16 +79,17 @@ class AdjustmentController:
         self._lock = threading.Lock()  # the adjuster and the order of what it decided
         self._waiting: deque[Callable[[], object]] = deque()
         self._telling = threading.Lock()
-        self._doors: list[Door] = []
+        self._doors: dict[object, Door] = {}  # by whom they are refused: a guard each
         self._shut: Decision | None = None  # as the doors know it
+        self._closed = False
         self._concurrency = BehaviorSubject[float](self._adjuster.concurrency)
         self._batch_size = BehaviorSubject[float](self._adjuster.batch_size)
         self._decisions: Subject[Decision] = Subject()
         self._measurements: Subject[Metrics] = Subject()
-        self.concurrency: Observable[float] = self._concurrency.pipe(rx_ops.as_observable())
-        self.batch_size: Observable[float] = self._batch_size.pipe(rx_ops.as_observable())
-        self.decisions: Observable[Decision] = self._decisions.pipe(rx_ops.as_observable())
-        self.measurements: Observable[Metrics] = self._measurements.pipe(rx_ops.as_observable())
+        self.concurrency: Observable[float] = self._apart(self._concurrency)
+        self.batch_size: Observable[float] = self._apart(self._batch_size)
+        self.decisions: Observable[Decision] = self._apart(self._decisions)
+        self.measurements: Observable[Metrics] = self._apart(self._measurements)
 
     def sample(self, metrics: Metrics) -> list[Decision]:
         """Take one sample, and do what it is time to do.
@@ -128,8 +130,9 @@ class AdjustmentController:
         """
         if not callable(getattr(door, "refuse", None)):
             raise TypeError(f"guard({door!r}): expected an admission, such as source.admission")
-        self._later(partial(self._add_door, door))
-        return Disposable(lambda: self._later(partial(self._remove_door, door)))
+        key = object()  # not this: two guards of one door must not end each other
+        self._later(partial(self._add_door, key, door))
+        return Disposable(lambda: self._later(partial(self._remove_door, key)))
 
     def close(self) -> None:
         """Complete all streams, and open every door. Who follows a limit keeps its last value."""
@@ -188,6 +191,21 @@ class AdjustmentController:
             finally:
                 self._telling.release()
 
+    def _apart(self, subject: Subject[T]) -> Observable[T]:
+        """The stream whose observers cannot keep each other from hearing."""
+
+        def subscribe(
+            observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            return subject.subscribe(
+                lambda value: self._told(partial(observer.on_next, value)),
+                observer.on_error,
+                lambda: self._told(observer.on_completed),
+                scheduler=scheduler,
+            )
+
+        return Observable(subscribe)
+
     def _told(self, tell: Callable[[], object]) -> None:
         try:
             tell()
@@ -197,12 +215,12 @@ class AdjustmentController:
     def _publish(self, decision: Decision) -> None:
         if decision.action in ("refuse", "admit"):
             self._shut = decision if decision.action == "refuse" else None
-            for door in self._doors:
-                self._move(door)
+            for key in self._doors:
+                self._told(partial(self._move, key))
         elif decision.action.endswith("concurrency"):
-            self._told(partial(self._concurrency.on_next, decision.after))  # type: ignore[arg-type]
+            self._concurrency.on_next(decision.after)  # type: ignore[arg-type]
         elif decision.action.endswith("batch_size"):
-            self._told(partial(self._batch_size.on_next, decision.after))  # type: ignore[arg-type]
+            self._batch_size.on_next(decision.after)  # type: ignore[arg-type]
         logger.info(
             "%s: %s to %s because of %s",
             decision.action,
@@ -212,32 +230,37 @@ class AdjustmentController:
         )
         self._decisions.on_next(decision)
 
-    def _move(self, door: Door) -> None:
+    def _move(self, key: object) -> None:
         if self._shut is None:
-            door.readmit()
+            self._doors[key].readmit(by=key)
         else:
-            door.refuse(self._shut.reason, retry_after=self.settings.retry_after)
+            self._doors[key].refuse(
+                self._shut.reason, retry_after=self.settings.retry_after, by=key
+            )
 
-    def _add_door(self, door: Door) -> None:
-        self._doors.append(door)
+    def _add_door(self, key: object, door: Door) -> None:
+        if self._closed:
+            return  # nobody would ever let it in again
+        self._doors[key] = door
         if self._shut is not None:
-            self._move(door)
+            self._move(key)
 
-    def _remove_door(self, door: Door) -> None:
-        if door in self._doors:
-            self._doors.remove(door)
-            door.readmit()
+    def _remove_door(self, key: object) -> None:
+        door = self._doors.pop(key, None)
+        if door is not None:
+            door.readmit(by=key)
 
     def _complete(self) -> None:
-        for door in list(self._doors):
-            self._remove_door(door)
+        self._closed = True
+        for key in list(self._doors):
+            self._told(partial(self._remove_door, key))
         for subject in (
             self._concurrency,
             self._batch_size,
             self._decisions,
             self._measurements,
         ):
-            self._told(subject.on_completed)
+            subject.on_completed()
 
     def __repr__(self) -> str:
         adjuster = self._adjuster

@@ -279,6 +279,62 @@ def test_closing_opens_every_door_and_completes_the_streams(clock: VirtualSchedu
     assert sorted(ended) == ["batch_size", "concurrency", "decisions", "measurements"]
 
 
+def test_a_door_that_several_guard_is_open_when_the_last_of_them_opens_it(
+    clock: VirtualScheduler,
+) -> None:
+    """One loop that calms down must not let in what another, or a memory limit, keeps out."""
+    machine, other = Machine(), Machine()
+    machine.memory = other.memory = 0.99
+    admission = Admission()
+    one, two = dynamic_on(clock, machine), dynamic_on(clock, other)
+    guards = [one.guard(admission), one.guard(admission), two.guard(admission)]
+    one.adjust_scheduling()
+    two.adjust_scheduling()
+    for guard in guards[:2]:
+        guard.dispose()
+        guard.dispose()
+        with pytest.raises(RefusedError):
+            admission.reserve(1)
+    two.close()
+    admission.reserve(1)
+    two.guard(admission)  # after its end it would never be opened again
+    admission.reserve(1)
+    one.close()
+
+
+def test_no_observer_keeps_another_from_hearing() -> None:
+    """Whatever one makes of a limit, an operator that follows it must not miss a step."""
+    controller = AdjustmentController()
+    heard: list[tuple[str, Any]] = []
+
+    def raises(_value: Any) -> None:
+        raise RuntimeError("an observer's")
+
+    for name in ("concurrency", "batch_size", "decisions", "measurements"):
+        stream: rx.Observable[Any] = getattr(controller, name)
+        stream.subscribe(raises, on_completed=lambda: raises(None))
+        stream.subscribe(
+            lambda _, name=name: heard.append((name, "next")),  # type: ignore[misc]
+            on_completed=lambda name=name: heard.append((name, "end")),  # type: ignore[misc]
+        )
+    heard.clear()  # the limits as they were
+    controller.reduce_concurrency()
+    controller.increase_batch_size()
+    controller.sample(Metrics(at=0.0, cpu_usage=0.7, memory_usage=0.8))
+    controller.close()
+    assert heard == [
+        ("concurrency", "next"),
+        ("decisions", "next"),
+        ("batch_size", "next"),
+        ("decisions", "next"),
+        ("measurements", "next"),
+        ("concurrency", "end"),
+        ("batch_size", "end"),
+        ("decisions", "end"),
+        ("measurements", "end"),
+    ]
+
+
 @pytest.mark.parametrize("refuses", [False, True])
 def test_larger_batches_alone_make_memory_worse(clock: VirtualScheduler, refuses: bool) -> None:
     """What fills a batch is held. Only taking in less keeps a process within its memory."""
