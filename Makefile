@@ -9,7 +9,7 @@ demo: $(STAMP)
 	$(BIN)/rxotlp demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
