@@ -110,6 +110,11 @@ class Watch(Receipt):
         """The stage has given it up, or every sender was told to send again."""
         return self._given_up or self._job.share.withdrawn
 
+    @property
+    def offered_again(self) -> bool:  # type: ignore[override]  # as above
+        """Every source behind it offers it again when it fails."""
+        return self._job.share.all_offered_again()
+
     def credits(self) -> "list[Credit]":
         """The credit of everybody whose data it is."""
         return [credit for receipt in self._job.share.receipts() for credit in receipt.credits()]

@@ -13,8 +13,10 @@ from rxotlp import operators as ops
 from rxotlp._core.outcomes import DELIVERED, DISPOSED, Cause, Kind, Outcome, failed, rejected
 from rxotlp.admission import Admission
 from rxotlp.data import TelemetryData
+from rxotlp.pipeline import Pipeline
 from rxotlp.receipt import Receipt
-from rxotlp.schedulers import SyncScheduler
+from rxotlp.schedulers import SyncScheduler, VirtualScheduler
+from rxotlp.sources.iterable import from_iterable
 from rxotlp.testing import Recorder, Rig, SlowRecorder, ids_of, kind, logs
 
 Wrap = Callable[[Any], Any]
@@ -387,3 +389,16 @@ def test_outcomes_from_other_threads_are_decided_in_the_turn(wrap: Wrap) -> None
         assert settled.wait(20)
         other.close()
     assert sorted(backend.ids) == list(range(50))
+
+
+@every
+def test_what_its_source_offers_again_is_not_tried_again_in_a_branch(wrap: Wrap) -> None:
+    """A file's run must end at `max_attempts`, whatever protects its destination."""
+    backend = Recorder(failed("down"))
+    source = from_iterable([logs([1])], max_attempts=2)
+    with VirtualScheduler() as clock:
+        pipeline = Pipeline(source.pipe(wrap(ops.export(backend))), scheduler=clock)
+        pipeline.start()
+        clock.advance_by(60)
+        assert (len(backend.calls), source.given_up) == (2, 1)
+        pipeline.stop()
