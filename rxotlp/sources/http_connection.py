@@ -10,13 +10,14 @@ What is mended:
     stalled bodies      408 after `body_timeout` without a byte, unless we paused the reading
     unread answers      the connection is cut after `body_timeout` in which none was read
     Upgrade             refused at once (uvicorn would wait for a body that never comes)
-    bodies              their pieces are kept as they come and joined once (uvicorn grows an
-                        array and copies it: eight times the CPU at 260 kB)
+    bodies              see `http_body`
+    the last answer     the connection is closed when the request's body has come, too, for at
+                        most `body_timeout` and `max_request_size` (uvicorn closes at once, and
+                        the reset that follows can take the answer with it)
 """
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ from uvicorn.server import ServerState
 
 from rxotlp.lines import guard
 from rxotlp.sources.addresses import format_address
+from rxotlp.sources.http_body import Buffer, RequestBody, drop_body
 from rxotlp.sources.limits import Limits
 
 __all__ = ["Body", "Connection", "Connections"]
@@ -38,69 +40,7 @@ logger = logging.getLogger("rxotlp")
 uvicorn_logger = guard(logging.getLogger("rxotlp.uvicorn"))
 uvicorn_logger.setLevel(logging.ERROR)
 
-UNASKED = 64 << 10  # bytes of a body that are read before the application asks for it
-PORTION = 256 << 10  # bytes of a body of undeclared length that are given at once, about
-
 Body = Callable[[int, str], bytes]
-
-
-class _RequestBody:
-    """The pieces of one request's body, until the application asks for them.
-
-    A body of declared length is given whole: the application knew what it asked for. One of
-    undeclared length is given in portions, so that its size can be limited.
-    """
-
-    __slots__ = ("asked", "cycle", "pieces", "portion", "size")
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self.cycle = cycle
-        self.pieces: list[bytes] = []
-        self.size = 0
-        self.asked = False
-        declared = any(name == b"content-length" for name, _ in cycle.scope["headers"])
-        self.portion = sys.maxsize if declared else PORTION
-        cycle.body = self  # type: ignore[assignment]  # nobody else uses it
-        cycle.receive = self.receive  # type: ignore[method-assign, assignment]
-
-    def drop(self) -> None:
-        """The request is over: keep nothing, and leave no cycle for the garbage collector."""
-        self.pieces.clear()
-        vars(self.cycle).pop("receive", None)
-        self.cycle.body = bytearray()
-
-    def feed(self, piece: bytes) -> None:
-        """Keep one piece; wake the application or pause the sender when there is enough."""
-        cycle = self.cycle
-        if cycle.response_complete:
-            return  # refused before it was read
-        self.pieces.append(piece)
-        self.size += len(piece)
-        if self.asked:
-            if self.size >= self.portion:
-                cycle.message_event.set()
-        elif self.size >= UNASKED:
-            cycle.flow.pause_reading()
-
-    async def receive(self) -> dict[str, Any]:
-        """ASGI's receive."""
-        cycle = self.cycle
-        if cycle.waiting_for_100_continue and not cycle.transport.is_closing():
-            cycle.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            cycle.waiting_for_100_continue = False
-        if not (cycle.disconnected or cycle.response_complete):
-            self.asked = True
-            cycle.flow.resume_reading()
-            if cycle.more_body and self.size < self.portion:
-                cycle.message_event.clear()
-                await cycle.message_event.wait()
-            self.asked = False
-        pieces, self.pieces = self.pieces, []
-        self.size = 0
-        if cycle.disconnected or cycle.response_complete:
-            return {"type": "http.disconnect"}
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return {"type": "http.request", "body": body, "more_body": cycle.more_body}
 
 
 class Connections(ServerState):
@@ -111,6 +51,7 @@ class Connections(ServerState):
         self.status_body = status_body
         self.limits = limits
         self.arriving: dict[Connection, asyncio.Task[None]] = {}  # accepted, and not made yet
+        self.buffer = Buffer()
         self.closing = False
         self.gone = asyncio.Event()
 
@@ -132,7 +73,14 @@ class Connection(HttpToolsProtocol):
         self.closing_since: float | None = None
         self.running: RequestResponseCycle | None = None  # whose answer is next
         self.refusal: bytes | None = None  # the last answer, once its turn has come
-        self.body: _RequestBody
+        self.lingers: int | None = None  # bytes that are read yet after the last answer
+        self.body: RequestBody
+        self.answers: _Answers
+
+    @property
+    def hungry(self) -> bool:
+        """Whether as much as possible is to be read at once."""
+        return self.in_body and (self.body.asked or self.cycle.response_complete)
 
     @property
     def peer(self) -> str:
@@ -142,6 +90,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.server_state.arriving.pop(self, None)
         super().connection_made(transport)
+        self.answers = _Answers(transport, self.finish)
         self.since = self.loop.time()  # the handshake had a time of its own
         self.in_headers = True  # a connection that sends nothing at all counts as slow
         name = _certificate_name(transport.get_extra_info("peercert"))
@@ -149,8 +98,10 @@ class Connection(HttpToolsProtocol):
             self.app_state["certificate"] = name
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.running is not None and self.running is not self.cycle:
-            self._disconnect(self.running)  # uvicorn tells the last of several requests alone
+        for cycle in (self.running, self.cycle, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None:
+                self._disconnect(cycle)  # uvicorn tells the last of several requests alone
+        self.answers.finish = self.transport.close  # no cycle for the garbage collector
         begun = self.in_headers and (self.head or self.cycle is not None)
         if begun and self.refusal is None and not self.server_state.closing:
             logger.warning(
@@ -162,6 +113,11 @@ class Connection(HttpToolsProtocol):
             self.server_state.gone.set()
 
     def data_received(self, data: bytes) -> None:
+        if self.lingers is not None:
+            self.lingers -= len(data)
+            if self.lingers <= 0:
+                self.transport.close()
+            return
         if self.refusal is not None:
             return  # the parser has given up
         if not self.in_headers:
@@ -187,7 +143,8 @@ class Connection(HttpToolsProtocol):
         self.in_body = True
         self.head = 0
         self.since = self.loop.time()
-        self.body = _RequestBody(self.cycle)
+        self.body = RequestBody(self.cycle)
+        self.cycle.transport = self.answers  # type: ignore[assignment]
         if self.parser.should_upgrade():
             # The parser stops here; the application refuses it, in its turn.
             self.scope["state"]["upgrade"] = True
@@ -206,7 +163,9 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         if self.running is not None:
-            _drop_body(self.running)
+            drop_body(self.running)
+        if self.lingers is not None:
+            return  # the connection ends with this answer
         super().on_response_complete()
         self._refuse_in_turn()
 
@@ -218,6 +177,22 @@ class Connection(HttpToolsProtocol):
         if not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
+        drop_body(cycle)
+
+    def finish(self) -> None:
+        """Close after the last answer, once its request has come to its end or a limit."""
+        running = self.running
+        most = left = 0
+        if running is not None and running.more_body and not self.transport.is_closing():
+            most = self.server_state.limits.max_request_size
+            left = most if self.body.left is None else self.body.left
+        if not left:
+            self.transport.close()
+            return
+        self.lingers = min(left, most)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -233,7 +208,7 @@ class Connection(HttpToolsProtocol):
         if self.unread_since is not None and now - self.unread_since >= limits.body_timeout:
             self.transport.abort()  # closing waits until everything is written
             return
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.lingers is not None:
             if self.closing_since is None:
                 self.closing_since = now
             elif now - self.closing_since >= limits.body_timeout:
@@ -301,10 +276,23 @@ class Connection(HttpToolsProtocol):
         """See on_headers_complete."""
 
 
-def _drop_body(cycle: RequestResponseCycle) -> None:
-    body: object = cycle.body
-    if isinstance(body, _RequestBody):
-        body.drop()
+class _Answers:
+    """A connection's transport as uvicorn's answers see it: closing waits for their requests."""
+
+    __slots__ = ("_transport", "finish")
+
+    def __init__(self, transport: asyncio.Transport, finish: Callable[[], None]) -> None:
+        self._transport = transport
+        self.finish = finish
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self.finish()
 
 
 def _certificate_name(certificate: Any) -> str | None:

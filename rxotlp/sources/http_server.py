@@ -19,6 +19,7 @@ from rxotlp.certificates import Reloaded
 from rxotlp.security import ServerKeys
 from rxotlp.sources.accepting import Acceptor
 from rxotlp.sources.addresses import format_address
+from rxotlp.sources.http_body import Reader
 from rxotlp.sources.http_connection import Body, Connection, Connections
 from rxotlp.sources.limits import Limits
 
@@ -100,13 +101,14 @@ class HttpServer:
     ) -> None:
         """Make a connection of a socket; with TLS, after a handshake of bounded length."""
         keys = self._keys
+        reader = Reader(protocol, self._state.buffer)
         try:
             peer = format_address(*connection.getpeername()[:2])
             if keys is None:
-                await loop.connect_accepted_socket(lambda: protocol, connection)
+                await loop.connect_accepted_socket(lambda: reader, connection)
             else:
                 await loop.connect_accepted_socket(
-                    lambda: protocol,
+                    lambda: reader,
                     connection,
                     ssl=keys.get().context,
                     ssl_handshake_timeout=self._limits.header_timeout,
