@@ -42,7 +42,7 @@ class TaskQueue(Generic[T]):
         ageing: seconds of waiting that weigh as much as one step of priority.
     """
 
-    __slots__ = ("_ageing", "_compact_at", "_heap", "_later", "_lines", "_number", "_size")
+    __slots__ = ("_ageing", "_gone", "_heap", "_later", "_lines", "_number", "_size")
 
     def __init__(self, *, ageing: float) -> None:
         self._ageing = ageing
@@ -51,7 +51,7 @@ class TaskQueue(Generic[T]):
         self._lines: list[deque[Entry]] = []
         self._number: Callable[[], int] = itertools.count().__next__
         self._size = 0
-        self._compact_at = 64
+        self._gone = 0  # cancelled, and still in its place
 
     def __len__(self) -> int:
         return self._size
@@ -72,8 +72,6 @@ class TaskQueue(Generic[T]):
         else:
             entry[PLACE] = entry[DUE]
             heappush(self._later, entry)
-            if len(self._later) > self._compact_at:
-                self._compact()
         self._size += 1
 
     def add(self, task: T, *, due: float, priority: float, now: float) -> Entry:
@@ -90,8 +88,11 @@ class TaskQueue(Generic[T]):
         """Take one out before its turn; False when it has been taken already."""
         if entry[TASK] is None:
             return False
-        entry[TASK] = None  # its place goes when it is passed, or with the next compaction
+        entry[TASK] = None  # its place goes when it is passed, or with many others
         self._size -= 1
+        self._gone += 1
+        if self._gone > max(64, self._size):
+            self._compact()
         return True
 
     def take(self, now: float) -> T | None:
@@ -99,7 +100,9 @@ class TaskQueue(Generic[T]):
         later = self._later
         while later and later[0][PLACE] <= now:
             entry = heappop(later)
-            if entry[TASK] is not None:
+            if entry[TASK] is None:
+                self._gone -= 1
+            else:
                 entry[PLACE] = rank(entry[PRIORITY], since=entry[DUE], ageing=self._ageing)
                 self._line_up(entry)
         while (source := self._first()) is not None:
@@ -109,6 +112,7 @@ class TaskQueue(Generic[T]):
                 entry[TASK] = None
                 self._size -= 1
                 return task
+            self._gone -= 1
         return None
 
     def next_due(self) -> float | None:
@@ -118,9 +122,11 @@ class TaskQueue(Generic[T]):
                 due: float = source[0][DUE]
                 return due
             self._pop(source)
+            self._gone -= 1
         later = self._later
         while later and later[0][TASK] is None:
             heappop(later)
+            self._gone -= 1
         return later[0][DUE] if later else None
 
     def take_all(self) -> list[T]:
@@ -134,7 +140,7 @@ class TaskQueue(Generic[T]):
         self._lines.clear()
         self._heap.clear()
         self._later.clear()
-        self._size = 0
+        self._size = self._gone = 0
         return tasks
 
     # -- what is due -------------------------------------------------------------------------
@@ -168,6 +174,11 @@ class TaskQueue(Generic[T]):
         return entry
 
     def _compact(self) -> None:
+        """Give back the places of those that were cancelled, or they wait as long as the rest."""
         self._later = [entry for entry in self._later if entry[TASK] is not None]
         heapify(self._later)
-        self._compact_at = max(64, 2 * len(self._later))
+        self._heap = [entry for entry in self._heap if entry[TASK] is not None]
+        heapify(self._heap)
+        kept = (deque(entry for entry in line if entry[TASK] is not None) for line in self._lines)
+        self._lines = [line for line in kept if line]
+        self._gone = 0

@@ -119,7 +119,9 @@ class TaskScheduler:
         number = type(delay) is float or (type(delay) is not bool and isinstance(delay, int))
         if not number or not 0 <= delay < 1e10:
             raise ValueError(f"schedule_task(delay={delay!r}): expected seconds, 0 or more")
-        if retries is not None and (isinstance(retries, bool) or retries < 0):
+        if retries is not None and (
+            isinstance(retries, bool) or not isinstance(retries, int) or retries < 0
+        ):
             raise ValueError(f"schedule_task(retries={retries!r}): expected 0 or more")
         now = self._workers.now()
         scheduled = ScheduledTask(
@@ -267,7 +269,7 @@ class TaskScheduler:
         if self._inbox:
             self._admit(now)
         task = self._queue.take(now)
-        while task is not None and task.done:  # cancelled while it was to be tried again
+        while task is not None and task.state != "pending":  # cancelled before it was in the queue
             task = self._queue.take(now)
         if task is not None:
             task.state = "running"
@@ -275,11 +277,12 @@ class TaskScheduler:
         return task
 
     def _ended(self, task: ScheduledTask, result: Any, error: BaseException | None) -> None:
-        if task.done:  # cancelled while it ran
+        if task.state != "running":  # cancelled meanwhile
             return
         if error is None:
-            # Without the lock: nothing is called between reading and writing a count, so no
-            # thread comes in between (see CONTRIBUTING).
+            # Without the lock: nothing is called between reading and writing a state or a count,
+            # so no thread comes in between (see CONTRIBUTING).
+            task.state = "done"
             self._done += 1
             self._budget.succeeded()
             task.succeed(result)
@@ -288,6 +291,11 @@ class TaskScheduler:
         elif isinstance(error, CancelledError):
             self._give_up(task, "it was cancelled while it ran")
         else:  # KeyboardInterrupt and the like: not the task's doing
+            with self._workers.lock:
+                if task.state != "running":
+                    return
+                task.state = "failed"
+                self._failed += 1
             task.fail(error)
 
     def _raised(self, task: ScheduledTask, error: Exception) -> None:
@@ -298,6 +306,8 @@ class TaskScheduler:
             text = type(error).__name__
         task.history.append(Attempt(workers.now(), text))
         with workers.lock:
+            if task.state != "running":
+                return
             again = (
                 task.retry_count < task.max_retries and not self._closing and self._budget.take()
             )
@@ -310,6 +320,7 @@ class TaskScheduler:
                 task.entry = self._queue.add(task, due=due, priority=task.priority, now=now)
                 workers.look(due, now)
             else:
+                task.state = "failed"
                 self._failed += 1
         if again:
             return
@@ -334,11 +345,13 @@ class TaskScheduler:
             running = None if waits else task.running
         if running is not None:
             running()
-        if not task.done:
-            self._give_up(task, "it was cancelled")
+        self._give_up(task, "it was cancelled")
 
     def _give_up(self, task: ScheduledTask, why: str) -> None:
         with self._workers.lock:
+            if task.state not in ("pending", "running"):
+                return
+            task.state = "cancelled"
             self._cancelled += 1
         task.give_up(why)
 

@@ -1,6 +1,7 @@
 """How a `TaskScheduler` runs tasks, and what it counts."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 __all__ = ["SchedulerConfig", "TaskStatistics"]
 
@@ -44,9 +45,11 @@ class SchedulerConfig:
             ("retry_jitter", 0, "it is a share"),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+            whole = name.startswith("max_")
+            if not _finite(value) or value < least or (whole and not isinstance(value, int)):
+                kind = "a whole number of " if whole else ""
                 raise ValueError(
-                    f"SchedulerConfig({name}={value!r}): expected {least} or more; {why}"
+                    f"SchedulerConfig({name}={value!r}): expected {kind}{least} or more; {why}"
                 )
         if self.retry_jitter > 1:
             raise ValueError(
@@ -55,8 +58,12 @@ class SchedulerConfig:
             )
         for name in ("ageing", "retry_delay", "max_retry_delay"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            if not _finite(value) or value <= 0:
                 raise ValueError(f"SchedulerConfig({name}={value!r}): expected seconds above 0")
+
+
+def _finite(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and isfinite(value)
 
 
 @dataclass(frozen=True, slots=True)

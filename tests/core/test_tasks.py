@@ -43,6 +43,21 @@ def test_what_is_due_runs_by_rank_and_what_is_not_keeps_it_waiting_never(
     assert not waiting
 
 
+@pytest.mark.parametrize("due", [0.0, 9.0])
+def test_what_is_cancelled_holds_no_place_while_others_wait(due: float) -> None:
+    """While all workers are busy nothing is taken: requests and cancellations must not add up."""
+    queue: TaskQueue[int] = TaskQueue(ageing=1.0)
+    kept = [queue.add(at, due=due, priority=at % 20, now=0.0) for at in range(20)]
+    places = []
+    for at in range(10_000):
+        assert queue.cancel(queue.add(at, due=due, priority=at * 7 % 20, now=0.0))
+        places.append(len(queue._later) + len(queue._heap) + sum(map(len, queue._lines)))
+    assert max(places) <= len(kept) + 66
+    assert len(queue) == len(kept)
+    assert [queue.take(9.0) for _ in kept] == [*reversed(range(20))]
+    assert queue.next_due() is None
+
+
 @given(
     st.lists(
         st.one_of(

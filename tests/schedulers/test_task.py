@@ -450,6 +450,11 @@ def test_our_operators_and_reactivexs_run_on_it() -> None:
     ("make", "text"),
     [
         (lambda: SchedulerConfig(max_workers=0), "SchedulerConfig(max_workers=0)"),
+        (lambda: SchedulerConfig(max_workers=2.5), "SchedulerConfig(max_workers=2.5)"),  # type: ignore[arg-type]
+        (lambda: SchedulerConfig(max_retries=1.5), "SchedulerConfig(max_retries=1.5)"),  # type: ignore[arg-type]
+        (lambda: SchedulerConfig(retry_share=float("nan")), "SchedulerConfig(retry_share=nan)"),
+        (lambda: SchedulerConfig(retry_delay=float("inf")), "SchedulerConfig(retry_delay=inf)"),
+        (lambda: SchedulerConfig(ageing=float("inf")), "SchedulerConfig(ageing=inf)"),
         (lambda: SchedulerConfig(ageing=0), "SchedulerConfig(ageing=0)"),
         (lambda: SchedulerConfig(retry_jitter=2), "retry_jitter=2"),
         (lambda: TaskScheduler(SchedulerConfig(), max_workers=2), "one of the two"),

@@ -328,3 +328,43 @@ def test_eight_threads_ask_a_scheduler_that_works(kind: str) -> None:
 
         asyncio.run(main())
     assert len(set(ran)) == len(ran) >= 500
+
+
+def test_every_task_ends_once_in_the_books_however_many_cancel_it() -> None:
+    """Counts that do not add up look like tasks that were lost, or run twice."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        tasks = TaskScheduler(SchedulerConfig(max_workers=4, max_retries=1, retry_delay=1e-4))
+        handles: list[ScheduledTask] = []
+
+        async def awaits() -> None:
+            await asyncio.sleep(0)
+
+        def fails() -> None:
+            raise LookupError
+
+        def asks() -> None:
+            for number in range(200):
+                kinds: list[Callable[[], Any]] = [awaits, fails, int]
+                handles.append(tasks.schedule_task(kinds[number % 3], priority=number % 5))
+
+        def cancels(dice: random.Random) -> None:
+            for _ in range(3000):
+                if handles:
+                    handles[dice.randrange(len(handles))].cancel()
+
+        threads = [threading.Thread(target=asks) for _ in range(4)]
+        threads += [threading.Thread(target=cancels, args=(random.Random(7),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert tasks.shutdown("run", timeout=PATIENCE) == []
+    finally:
+        sys.setswitchinterval(before)
+    counts = tasks.statistics()
+    by_state = [sum(one.state == state for one in handles) for state in ("done", "failed")]
+    assert all(one.done for one in handles)
+    assert [counts.done, counts.failed] == by_state
+    assert counts.done + counts.failed + counts.cancelled == len(handles) == 800
