@@ -38,7 +38,7 @@ def plot_decisions(
         name = decision.action.partition("_")[2]
         if name in limits and isinstance(decision.after, int | float):
             limits[name].append((at, decision.after))
-        marks.append((at, f"{decision.action} to {decision.after}: {decision.reason}"))
+        marks.append((at, f"{decision.action}{_to(decision)}: {decision.reason}"))
     panels = [
         Panel(
             "CPU and memory (share)",
@@ -57,3 +57,12 @@ def plot_decisions(
         Panel("batch size (items)", {"batch size": limits["batch_size"]}, steps=True),
     ]
     return chart(title, panels, marks)
+
+
+def _to(decision: Decision) -> str:
+    if decision.action in ("refuse", "admit"):
+        return ""
+    if isinstance(decision.after, int | float):
+        return f" to {decision.after:g}" if decision.after < 1000 else f" to {decision.after:,.0f}"
+    moved = (name for name, boost in decision.after.items() if boost != decision.before[name])  # type: ignore[index]
+    return " of " + ", ".join(f"{name} to +{decision.after[name]:g}" for name in moved)
