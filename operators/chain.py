@@ -197,6 +197,13 @@ class Chain(Shell):
             self.book.filtered += share.items
             return
         mark = share.discards
+        made = results[0]
+        if mark is None and len(results) == 1 and made._share is not None:  # as nearly always
+            if made._items != share.items:
+                self.book.transformed(share.items, made.items)
+            del made
+            self.emit(results)
+            return
         for at, made in enumerate(results):
             if made._share is None:  # made by hand from the element
                 results[at] = made = made._with_share(share.child(made.items))

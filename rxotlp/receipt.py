@@ -53,9 +53,9 @@ class Receipt(shares.Share):
             when nobody waits for it.
     """
 
-    __slots__ = ("_callbacks", "credit", "due", "outcome")
+    __slots__ = ("__dict__", "_callbacks", "credit", "due", "outcome")
 
-    # As in `Share`: what few receipts need.
+    # What few receipts ever need, and nobody looks for on the usual way.
     position: object = None
     withdrawn: bool = False
     lingered: bool = False
@@ -76,7 +76,10 @@ class Receipt(shares.Share):
         self.inbox = default_inbox() if inbox is None else inbox
         self.flags = self.claims = self.pending = self.thread = 0
         self.worst = DELIVERED
-        self.edge = self.now = None
+        self.edge = self.now = self.children = self.carrier = None
+        self.orphans = self.others = self.discards = None
+        self.refused = 0
+        self.warning = ""
         # Taken from the end of the list one by one, by whoever settles or comes after.
         self._callbacks: list[Callable[[Receipt], object]] = (
             [] if on_settle is None else [on_settle]
@@ -164,8 +167,7 @@ class Receipt(shares.Share):
                 logger.exception("a receipt's on_settle callback raised; its sender may wait")
 
     def _resolved(self) -> None:
-        if self.children is not None:
-            self.children = None
+        self.children = None
         self.settle(self.worst)
 
     @property

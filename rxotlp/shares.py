@@ -76,31 +76,20 @@ class Share:
         thread: the thread on which an emission of it is under way, or 0.
         edge: the book of the last stage that emitted it.
         now: the book of the stage whose emission of it is under way.
+        children: the shares made from it.
+        refused: items rejected.
+        warning: what a destination said beside a success.
+        carrier: the share inside whose emission it was made.
+        orphans: shares that were made and died inside its emission.
+        others: further edges it was left on.
+        discards: the mark of an operator that discards on purpose, while it is inside.
     """
 
+    # All of them slots: to find a default in the class takes four times as long.
     __slots__ = (
-        "__dict__",
-        "_sender",
-        "claims",
-        "edge",
-        "flags",
-        "inbox",
-        "items",
-        "now",
-        "parents",
-        "pending",
-        "thread",
-        "worst",
-    )
-
-    # What few shares ever need costs the others nothing: it lives in the instance's dict.
-    children: "list[Share] | None" = None
-    refused: int = 0  # items rejected
-    warning: str = ""
-    carrier: "Share | None" = None  # it was made inside this share's emission
-    orphans: "list[Share] | None" = None  # made and died inside this share's emission
-    others: "list[Book] | None" = None  # further edges it was left on
-    discards: "Discard | None" = None  # it is inside an operator that discards on purpose
+        "_sender", "carrier", "children", "claims", "discards", "edge", "flags", "inbox", "items",
+        "now", "orphans", "others", "parents", "pending", "refused", "thread", "warning", "worst",
+    )  # fmt: skip
 
     def __init__(
         self, items: int, parents: "tuple[Share, ...]", sender: "Receipt | None", inbox: Inbox
@@ -116,6 +105,13 @@ class Share:
         self.thread = 0
         self.edge: Book | None = None
         self.now: Book | None = None
+        self.children: list[Share] | None = None
+        self.carrier: Share | None = None
+        self.orphans: list[Share] | None = None
+        self.others: list[Book] | None = None
+        self.discards: Discard | None = None
+        self.refused = 0
+        self.warning = ""
 
     @property
     def sender(self) -> "Receipt | None":
@@ -126,35 +122,34 @@ class Share:
 
     def child(self, items: int) -> "Share":
         """A share for an element made from this one; this one stays responsible too."""
-        return self._children((items,))[0]
+        made = self._child(items)
+        if not made.flags:
+            self._left_to_native_code(items)
+        return made
 
     def split(self, counts: Sequence[int]) -> "list[Share]":
         """One share for each part, in place of this one."""
-        parts = self._children(counts)
+        parts = [self._child(items) for items in counts]
+        if not self.flags & TAKEN:
+            self._left_to_native_code(sum(counts))
         self.retire()
         return parts
 
-    def _children(self, counts: Sequence[int]) -> "list[Share]":
-        parts: list[Share] = []
-        top = local.top
-        flags = self.flags & TAKEN
-        for items in counts:
-            made = Share(items, (self,), self.sender, self.inbox)
-            if top is not None:
-                made.carrier = top
-            made.edge = self.edge
-            if self.discards is not None:
-                made.discards = self.discards
-            # In a stage of ours, which books what it makes; or a copy, booked when taken.
-            made.flags = flags
-            self._add(made)
-            parts.append(made)
-        if not flags:
-            # Native code between two stages made them of it: they stand there now.
-            self.flags |= TAKEN
-            if self.edge is not None:
-                self.edge.edge_changed(self.items, sum(counts))
-        return parts
+    def _child(self, items: int) -> "Share":
+        made = Share(items, (self,), self.sender, self.inbox)
+        made.carrier = local.top
+        made.edge = self.edge
+        made.discards = self.discards
+        # In a stage of ours, which books what it makes; or a copy, booked when taken.
+        made.flags = self.flags & TAKEN
+        self._add(made)
+        return made
+
+    def _left_to_native_code(self, items: int) -> None:
+        """Code between two stages has made others of it: they stand there now."""
+        self.flags |= TAKEN
+        if self.edge is not None:
+            self.edge.edge_changed(self.items, items)
 
     @staticmethod
     def join(shares: "Sequence[Share]", items: int) -> "Share":
@@ -165,10 +160,8 @@ class Share:
             if share.sender is not sender:
                 sender = None
         made = Share(items, tuple(shares), sender, first.inbox)
-        if local.top is not None:
-            made.carrier = local.top
-        if first.discards is not None:
-            made.discards = first.discards
+        made.carrier = local.top
+        made.discards = first.discards
         for share in shares:
             share._add(made)
         made._stand_for(shares)
@@ -284,8 +277,12 @@ class Share:
         fate = FILTERED if flags & IN_TIME and not broken else ABANDONED
         if fate is ABANDONED and self.discards is not None and not broken:
             fate = self.discards.outcome
-        if not flags & TAKEN and self.edge is not None:
-            self.edge.edge_lost(self.items, fate)
+        edge = self.edge
+        if not flags & TAKEN and edge is not None:
+            if fate is FILTERED:
+                edge.edge_filtered += self.items
+            else:
+                edge.edge_lost(self.items, fate)
         if self.others is not None:
             for edge in self.others:
                 edge.edge_lost(self.items, fate)
@@ -331,10 +328,7 @@ class Share:
         outcome = self.worst
         # No cycle outlives the resolution, so no collection is needed to free shares.
         self.parents = ()
-        if self.carrier is not None:
-            self.carrier = None
-        if self.children is not None:
-            self.children = None
+        self.carrier = self.children = None
         if outcome is not DELIVERED or self.warning:
             with lock:
                 _tell(self, parents)

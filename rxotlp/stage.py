@@ -144,8 +144,7 @@ class Stage:
                 share.thread = 0  # from here on its death is no filter's doing
             if observer.is_stopped:
                 share.flags |= BROKEN
-            if share.carrier is not None:
-                share.carrier = None
+            share.carrier = None
             if share.flags & DEAD:
                 share.bury()
             if share.orphans is not None:
