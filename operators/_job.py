@@ -79,10 +79,23 @@ class Job:
         Raises:
             DecodeError: profiles that must be joined and cannot be read.
         """
-        self.data = data = self.data._outgoing()
+        whole = self.data
+        self.data = data = whole._outgoing()
+        if data is not whole:
+            self._speak_for([share for _, share in data._parts or ()])
         # Joining profiles forgets where each request's were.
         self.sent = data._with_share(None) if data.signal is Signal.PROFILES else data
         self.size = self.sent.size
+
+    def _speak_for(self, shares: "list[Share | None]") -> None:
+        """For these alone, so that what is said of all of it is said of all of theirs."""
+        left = [share for share in shares if share is not None]
+        if left and len(left) == len(shares):
+            claim = self.claim
+            self.share = share = _one(left, self.data.items)
+            self.claim = share.claim()
+            share.retire()  # as in `_part`
+            claim.report(DELIVERED)
 
     def over(self, outcome: Outcome) -> None:
         """Tell its senders; nothing is known of it afterwards."""

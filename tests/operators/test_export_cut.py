@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reactivex.subject import Subject
 
 from rxotlp import Cause, Signal
 from rxotlp import operators as ops
@@ -298,5 +299,31 @@ def test_a_joined_batch_that_a_smaller_batch_cannot_cut_is_refused_to_all(
         heard = [rig.send([1, 2]), rig.send([3, 4])]
         assert {kind(receipt) for receipt in heard} <= {Kind.REJECTED, Kind.FAILED}
         assert rig.books["batch#2"].rejected == 4
+        rig.end()
+        rig.check()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        rejected("no"),
+        rejected("no", items=2),
+        rejected("large", cause=Cause.TOO_LARGE),
+        rejected("bad", cause=Cause.BAD_DATA),
+    ],
+)
+def test_whoever_is_left_of_a_batch_hears_that_all_of_its_own_was_refused(answer: Outcome) -> None:
+    """With those counted who had withdrawn, it was only some of it, and it heard OK."""
+    limits: Subject[int] = Subject()
+    backend = Recorder(answer)
+    export = ops.export(backend, max_concurrent=ops.Limit(limits, initial=0))
+    with Rig(ops.batch(max_items=3), export) as rig:
+        left, gone = rig.send([1, 2]), rig.send([3])
+        gone.expire("late")
+        limits.on_next(1)
+        rig.wait(1)
+        assert backend.calls[0] == [1, 2]
+        assert (kind(left), left.rejected) == (Kind.REJECTED, 2)
+        assert (rig.books["export"].rejected, rig.books["export"].failed) == (2, 1)
         rig.end()
         rig.check()
