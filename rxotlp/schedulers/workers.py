@@ -17,6 +17,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent import futures
 from types import CoroutineType
 from typing import Any
 
@@ -248,7 +249,10 @@ class ThreadWorkers(WorkerPool):
         task.running = future.cancel
         if task.done:  # cancelled just before there was anything to cancel
             future.cancel()
-        return future.result()
+        try:
+            return future.result()
+        except futures.CancelledError:  # an Exception, unlike asyncio's; no failure of the task
+            raise asyncio.CancelledError from None
 
     def close(self, timeout: float, *, drain: bool) -> None:
         with self.lock:

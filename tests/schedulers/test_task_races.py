@@ -368,3 +368,25 @@ def test_every_task_ends_once_in_the_books_however_many_cancel_it() -> None:
     assert all(one.done for one in handles)
     assert [counts.done, counts.failed] == by_state
     assert counts.done + counts.failed + counts.cancelled == len(handles) == 800
+
+
+@pytest.mark.parametrize("pending", ["run", "cancel", "return"])
+def test_what_a_shutdown_cancels_has_not_failed(
+    pending: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be logged as an error at every stop, and tried again where there are retries."""
+    runs = threading.Event()
+    tasks = TaskScheduler(SchedulerConfig(max_workers=1, max_retries=3))
+
+    async def forever() -> None:
+        runs.set()
+        await asyncio.Event().wait()
+
+    task = tasks.schedule_task(forever)
+    assert runs.wait(PATIENCE)
+    tasks.shutdown(pending, timeout=0.01)
+    with pytest.raises(TaskCancelled):
+        task.result(PATIENCE)
+    counts = tasks.statistics()
+    assert (counts.cancelled, counts.failed, counts.retried) == (1, 0, 0)
+    assert "failed for good" not in caplog.text

@@ -42,7 +42,7 @@ class _Variables(MutableMapping[str, Any]):
         return value
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(self)})"
+        return f"{type(self).__name__}({', '.join(map(str, self))})"
 
 
 class ExecutionState(_Variables):
