@@ -44,9 +44,10 @@ def filter_records(
             touched, and the records that stay keep their bytes. Or an expression of
             `pyarrow.compute` over columns, as `TelemetryData.to_arrow` names them:
             `pc.field("attributes.http.response.status_code") >= 500`. What is null there is
-            false, and so is an attribute of a type that the expression cannot take. It needs
-            the extra `rxotlp[arrow]`, and is quicker than a function from about 100 records
-            a request on where it asks about attributes, from 2000 on where about fields.
+            false, and so is an attribute of a type that the expression cannot take, each
+            record by itself. It needs the extra `rxotlp[arrow]`, and is quicker than a
+            function from about 100 records a request on where it asks about attributes, from
+            2000 on where about fields.
         signal: look at this signal only; elements of others pass as they are.
         on_error: as in `chain`; a raise concerns the whole element.
         name: the stage's name in the books; "filter_records" by default.

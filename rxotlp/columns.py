@@ -18,7 +18,7 @@ texts as they are, all else as JSON. Where there is no value it is null; when no
 the column has the type null.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import chain, repeat
 from typing import Any
@@ -26,7 +26,7 @@ from typing import Any
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from rxotlp.columns_extra import HandlerPool, pa, pc
-from rxotlp.columns_values import KINDS, cast, from_python, settled, several
+from rxotlp.columns_values import KINDS, apart, cast, from_python, joined, several
 from rxotlp.errors import DecodeError
 from rxotlp.wire import values
 from rxotlp.wire.projection import projection
@@ -165,6 +165,7 @@ class Reading:
     """All records of a request, and what was read of them.
 
     Attributes:
+        rows: how many there are.
         absent: by the key of an attribute that was read, which records do not have it; None
             when all do.
     """
@@ -172,7 +173,7 @@ class Reading:
     def __init__(self, lists: Sequence[Rows], signal: Signal, names: Sequence[str]) -> None:
         self._lists = lists
         self._signal = signal
-        self._rows = sum(len(rows.raw) for rows in lists)
+        self.rows = sum(len(rows.raw) for rows in lists)
         self._pairs: tuple[Any, Any, Any] | None = None
         self._fields = self._project(names)
         self.absent: dict[str, Any] = {}
@@ -183,24 +184,32 @@ class Reading:
 
     def column(self, name: str) -> Any:
         """One column."""
+        return joined(self.apart(name), self.rows)
+
+    def apart(self, name: str) -> list[Any]:
+        """The same as a column for each type that its values have, null elsewhere."""
+        head, dot, key = name.partition(".")
+        if dot and head == "attributes":
+            return self._attribute(key)
+        if dot and head == "resource":
+            found = from_python([rows.resource.attributes.get(key) for rows in self._lists])
+            return [self._repeated(each) for each in found]
+        if name == "body":
+            bodies = apart(self._fields[name])
+            return from_python(self._bodies()) if bodies is None else bodies
+        return [self._field(name)]
+
+    def _field(self, name: str) -> Any:
         head, dot, key = name.partition(".")
         if dot:
-            if head == "attributes":
-                return self._attribute(key)
-            if head == "resource":
-                return self._repeated(lambda rows: rows.resource.attributes.get(key))
-            if head == "scope":
-                return self._repeated(lambda rows: getattr(rows.scope, key), pa.string())
-            if head == "metric":
-                return self._repeated(lambda rows: getattr(rows.metric, key), pa.string())
+            if head in ("scope", "metric"):
+                texts = [getattr(getattr(rows, head), key) for rows in self._lists]
+                return self._repeated(pa.array(texts, pa.string()))
             inner = pc.struct_field(self._fields[head], key)
             return pc.fill_null(inner, 0 if key == "code" else "")  # no status is an empty one
         found = self._fields.get(name)
         if found is None:  # another kind of data point has it
-            return pa.nulls(self._rows, types(self._signal)[name])
-        if name == "body":
-            decoded = settled(found)
-            return from_python(self._bodies()) if decoded is None else decoded
+            return pa.nulls(self.rows, types(self._signal)[name])
         return found
 
     def _bodies(self) -> list[Any]:
@@ -254,7 +263,7 @@ class Reading:
             starts[one.kind] = start + len(one.raw)
         return pa.concat_arrays(parts).take(pa.array(places, pa.int64()))
 
-    def _attribute(self, key: str) -> Any:
+    def _attribute(self, key: str) -> list[Any]:
         if self._signal is Signal.PROFILES:  # whose attributes stand in the dictionary
             return from_python(
                 [
@@ -269,7 +278,7 @@ class Reading:
             self._pairs = pc.list_parent_indices(lists), pairs.field("key"), pairs.field("value")
         owners, keys, found = self._pairs
         places = pc.indices_nonzero(pc.equal(keys, key.encode()))
-        if len(places) != self._rows or not owners.take(places).equals(self._numbers):
+        if len(places) != self.rows or not owners.take(places).equals(self._numbers):
             last_first = places[::-1]  # of two with one key, the last counts
             where = pc.index_in(self._numbers, value_set=owners.take(last_first))
             places = last_first.take(where)
@@ -278,7 +287,7 @@ class Reading:
             decoded = _handler(AnyValue, KINDS).array_to_record_batch(found.take(places))
         except ValueError as error:
             raise _unreadable(self._lists, error) from None
-        made = settled(decoded.to_struct_array())
+        made = apart(decoded.to_struct_array())
         if made is None:
             raw = found.take(places).to_pylist()
             return from_python([values.value(AnyValue.FromString(one or b"")) for one in raw])
@@ -286,16 +295,14 @@ class Reading:
 
     @property
     def _numbers(self) -> Any:
-        return pa.array(range(self._rows), pa.int64())
+        return pa.array(range(self.rows), pa.int64())
 
-    def _repeated(self, get: Callable[[Rows], Any], type_: Any = None) -> Any:
+    def _repeated(self, each: Any) -> Any:
         """What is the same for all records of a list."""
-        found = [get(rows) for rows in self._lists]
-        each = pa.array(found, type_) if type_ is not None else from_python(found)
-        if len(found) == 1:
-            return pa.repeat(each[0], self._rows)
+        if len(each) == 1:
+            return pa.repeat(each[0], self.rows)
         lengths = (len(rows.raw) for rows in self._lists)
-        places = chain.from_iterable(map(repeat, range(len(found)), lengths))
+        places = chain.from_iterable(map(repeat, range(len(each)), lengths))
         return each.take(pa.array(places, pa.int64()))
 
 

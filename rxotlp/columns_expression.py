@@ -4,7 +4,8 @@ An expression does not tell which columns it is about; binding it to a table wit
 the first that is missing, so it is bound until none is. The same tells which types it takes: a
 column of attributes has those of its values, but where no record has the attribute, or has it
 as something that the expression cannot take, the column is null and must have a type that it
-can.
+can. Records whose attributes are of other types than their neighbours' are asked by
+themselves, for what a sender has joined must not decide what is kept.
 """
 
 import re
@@ -12,8 +13,9 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
-from rxotlp.columns import check, check_any, read_columns, types
+from rxotlp.columns import Reading, check, check_any, types
 from rxotlp.columns_extra import acero, pa, pc
+from rxotlp.columns_values import joined
 from rxotlp.wire.records import select_lists
 from rxotlp.wire.rows import Rows
 from rxotlp.wire.signals import Signal
@@ -64,7 +66,33 @@ class Expression:
 
     def mask(self, signal: Signal, lists: list[Rows]) -> bytes:
         """A byte for each record of these lists, 1 where the expression holds."""
-        batch = read_columns(lists, signal, self.columns)
+        reading = Reading(lists, signal, self.columns)
+        columns = [reading.apart(name) for name in self.columns]
+        if all(len(each) < 2 for each in columns):
+            return self._found([joined(each, reading.rows) for each in columns])
+        return self._found_apart(columns, reading.rows)
+
+    def _found_apart(self, columns: list[list[Any]], rows: int) -> bytes:
+        """The same for mixed types, those of one type together: neighbours change no answer."""
+        which = pa.repeat(0, rows)
+        for each in columns:
+            which = pc.multiply(which, max(len(each), 1))
+            for number, one in enumerate(each[1:], 1):
+                which = pc.add(which, pc.if_else(one.is_valid(), number, 0))
+        found = bytearray(rows)
+        for number in pc.unique(which).to_pylist():
+            places = pc.indices_nonzero(pc.equal(which, number))
+            chosen = []
+            for each in reversed(columns):
+                number, mine = divmod(number, max(len(each), 1))
+                column = joined(each[mine : mine + 1], rows)
+                chosen.append(column.take(places))
+            for place, answer in zip(places.to_pylist(), self._found(chosen[::-1]), strict=True):
+                found[place] = answer
+        return bytes(found)
+
+    def _found(self, columns: list[Any]) -> bytes:
+        batch = pa.record_batch(columns, names=self.columns)
         try:
             found = _evaluate(self._bytes, batch)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):

@@ -10,38 +10,49 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from rxotlp.columns_extra import pa, pc
 from rxotlp.wire import values
 
-__all__ = ["KINDS", "cast", "from_python", "settled", "several"]
+__all__ = ["KINDS", "apart", "cast", "from_python", "joined", "several"]
 
 _LISTS: dict[str, Any] = {"array_value": ArrayValue, "kvlist_value": KeyValueList}
 KINDS = tuple(field.name for field in AnyValue.DESCRIPTOR.fields)
 """What a value may be: the members of its `oneof`."""
 
-_NUMBERS = {"int_value", "double_value"}
 
+def apart(found: Any) -> list[Any] | None:
+    """Values of all kinds as a column for each type, null where a value is of another.
 
-def settled(found: Any) -> Any:
-    """Values of all kinds as one column; None when one has several kinds, not just the last."""
+    Lists and mappings are texts of JSON. None when a value has several kinds, not just the last.
+    """
     children = {
         field.name: child
         for field, child in zip(found.type, found.flatten(), strict=True)
         if child.null_count < len(child)
     }
-    if not children:
-        return pa.nulls(len(found))
-    if len(children) == 1:
-        name, only = next(iter(children.items()))
-        if name not in _LISTS:
-            return only
-    elif several(children.values()):
+    if several(children.values()):
         return None
-    elif children.keys() == _NUMBERS:
-        return pc.coalesce(children["double_value"], children["int_value"].cast(pa.float64()))
-    columns = [(name, child.to_pylist()) for name, child in children.items()]
-    texts: list[str | None] = [None] * len(found)
-    for name, column in columns:
-        for index, value in enumerate(column):
+    for name in _LISTS.keys() & children:
+        inner = children.pop(name).to_pylist()
+        texts = [None if value is None else _text(_plain(name, value)) for value in inner]
+        made = pa.array(texts, pa.string())
+        other = children.get("string_value")
+        children["string_value"] = made if other is None else pc.coalesce(other, made)
+    return list(children.values())
+
+
+def joined(columns: list[Any], rows: int) -> Any:
+    """Such columns as one: of their type, of numbers, or of texts."""
+    if not columns:
+        return pa.nulls(rows)
+    if len(columns) == 1:
+        return columns[0]
+    by_type = {column.type: column for column in columns}
+    if by_type.keys() == {pa.int64(), pa.float64()}:
+        whole = by_type[pa.int64()].cast(pa.float64(), safe=False)  # the nearest, above 2**53
+        return pc.coalesce(by_type[pa.float64()], whole)
+    texts: list[str | None] = [None] * rows
+    for column in columns:
+        for index, value in enumerate(column.to_pylist()):
             if value is not None:
-                texts[index] = _text(_plain(name, value))
+                texts[index] = _text(value)
     return pa.array(texts, pa.string())
 
 
@@ -101,15 +112,14 @@ _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string
 _TYPES[bytes] = pa.binary()
 
 
-def from_python(found: list[Any]) -> Any:
-    """Python values as one column, by the same rules."""
-    kinds = {type(value) for value in found if value is not None}
-    if not kinds:
-        return pa.nulls(len(found))
-    if kinds == {int, float}:
-        return pa.array(found, pa.float64())
-    kind = kinds.pop()
-    if kinds or kind not in _TYPES:
-        texts = [None if value is None else _text(value) for value in found]
-        return pa.array(texts, pa.string())
-    return pa.array(found, _TYPES[kind])
+def from_python(found: list[Any]) -> list[Any]:
+    """Python values as such columns, by the same rules."""
+    columns: dict[Any, list[Any]] = {}
+    for index, value in enumerate(found):
+        if value is None:
+            continue
+        kind = type(value)
+        if kind not in _TYPES:
+            kind, value = str, _text(value)
+        columns.setdefault(kind, [None] * len(found))[index] = value
+    return [pa.array(column, _TYPES[kind]) for kind, column in columns.items()]

@@ -1,6 +1,7 @@
 """`filter_records` with an expression of pyarrow: what stays, and what it says when it cannot."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -121,9 +122,17 @@ def with_values(*found: Any) -> TelemetryData:
         (field("attributes.k") >= 500, [500, 200.5, 500.5], [0, 2]),
         (field("attributes.k") >= 500, [..., ...], []),
         (field("attributes.k") >= 500, ["500", "x"], []),
-        (field("attributes.k") >= 500, ["500", 600], []),
+        (field("attributes.k") >= 500, ["500", 600], [1]),
+        (
+            field("attributes.k") >= 500,
+            [..., 500, "x", True, 2**60, 0.5, [600], b"9", 7e9],
+            [1, 4, 8],
+        ),
+        (field("attributes.k") == 2**53 + 1, [0.5, 2**53 + 1, 2**53, "x"], [1]),
+        (field("attributes.k") == "[1]", [[1], "[1]", 1, {"a": 1}], [0, 1]),
+        (field("attributes.k") == field("body"), ["0", 1, 2.0, ..., 4], [1, 2, 4]),
         (field("attributes.k").cast("int64") >= 500, ["500", 600], [0, 1]),
-        (field("attributes.k") == "500", ["500", 500], [0, 1]),
+        (field("attributes.k") == "500", ["500", 500], [0]),
         (pc.starts_with(field("attributes.k"), "5"), [500, 200], []),
         (~pc.starts_with(field("attributes.k"), "5"), [..., "4"], [1]),
         (field("attributes.k").is_null(), [1, ...], [1]),
@@ -141,6 +150,42 @@ def test_what_an_attribute_is_and_what_the_expression_takes(
     chosen = Expression("test", expression, Signal.LOGS).select(Signal.LOGS, data.to_bytes())
     left = [] if chosen is None else TelemetryData.from_bytes(Signal.LOGS, chosen[0]).records()
     assert [record.body for record in left] == kept
+
+
+def _has_body(number: int, record: Any) -> bool:
+    return bool(record.body == number)
+
+
+VALUES = st.sampled_from([..., 7, 2**53 + 1, 0.5, 7.0, "7", "x", True, b"7", [7], {"a": 7}])
+ABOUT = [
+    field("attributes.k") >= 7,
+    field("attributes.k") == "7",
+    ~(field("attributes.k") == 7) | field("attributes.k").is_null(),
+    field("attributes.k") == field("body"),
+    (field("attributes.k") > 1) | (field("resource.service.name") == "x"),
+]
+
+
+@pytest.mark.parametrize("expression", ABOUT, ids=lambda each: str(each))
+@settings(max_examples=25, deadline=None)
+@given(found=st.lists(VALUES, min_size=2, max_size=6))
+def test_what_is_kept_does_not_depend_on_the_neighbours(expression: Any, found: list[Any]) -> None:
+    """Who sends one text where others send numbers must not hide their errors."""
+    chosen = Expression("test", expression, Signal.LOGS)
+
+    def kept(data: TelemetryData) -> list[Any]:
+        left = chosen.select(Signal.LOGS, data.to_bytes())
+        if left is None:
+            return []
+        return [one.body for one in TelemetryData.from_bytes(Signal.LOGS, left[0]).records()]
+
+    data = with_values(*found)
+    alone: list[TelemetryData] = []
+    for number in range(len(found)):
+        one = data.filter_records(partial(_has_body, number))
+        assert one is not None
+        alone.append(one)
+    assert kept(data) == [body for one in alone for body in kept(one)]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def of(*bodies: Any, key: str | None = None) -> TelemetryData:
         ([1, 0, ...], pa.int64(), [1, 0, None]),
         ([True, False], pa.bool_(), [True, False]),
         ([1.5, 2, ...], pa.float64(), [1.5, 2.0, None]),
+        ([0.5, 2**53 + 1], pa.float64(), [0.5, 2.0**53]),
         ([b"a", b""], pa.binary(), [b"a", b""]),
         ([..., None], pa.null(), [None, None]),
         (["a", 1, True, None], pa.string(), ["a", "1", "true", None]),
