@@ -14,7 +14,7 @@ __all__ = ["Panel", "chart"]
 
 Point = tuple[float, float]
 WIDTH, HEIGHT, LEFT, RIGHT, GAP = 860, 130, 70, 50, 34
-LETTER, LINE = 6.2, 11  # what a letter and a line of text take, about
+LETTER, LINE = 5.8, 11  # what a letter and a line of text take, about
 COLOURS = ("#1f6fb4", "#d1602c", "#3a923a", "#8d57b0", "#7a7a7a")
 
 
@@ -115,7 +115,7 @@ def _panel(panel: Panel, top: int, x: Callable[[float], float], ends: Point) -> 
         path = " ".join(f"{px:g},{py:g}" for px, py in points)
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         out.append(_text(legend, top - 5, name, "end", colour))
-        legend -= len(name) * LETTER + 12
+        legend -= len(name) * LETTER + 8
     return out
 
 
@@ -144,7 +144,7 @@ def _numbered(places: Sequence[float]) -> list[tuple[float, str]]:
         groups.append([number])
         while True:
             label = _label(places, groups[-1])
-            if not labels or _reach(label, -1) > _reach(labels[-1], 1) + LETTER:
+            if not labels or _reach(label, -1) > _reach(labels[-1], 1) + 2 * LETTER:
                 break
             labels.pop()
             groups[-2:] = [groups[-2] + groups[-1]]

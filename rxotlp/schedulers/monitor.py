@@ -121,7 +121,8 @@ class PerformanceMonitor:
             now = time.monotonic()
             if now - self._measured >= SHORTEST:
                 used = self._cgroup.cpu_usage(now)
-                self._share = self._machine() if used is None else used
+                # A quota may be overdrawn for a moment, which is no more than all of it.
+                self._share = self._machine() if used is None else min(1.0, used)
                 self._measured = now
             return self._share
 
@@ -142,4 +143,4 @@ class PerformanceMonitor:
             # Not `percent`, which rounds; available is what can be had without swapping.
             memory = psutil.virtual_memory()
             return float(1 - memory.available / memory.total)
-        return used
+        return min(1.0, used)
