@@ -90,9 +90,24 @@ def read_series(path: str | Path) -> list[Metrics]:
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            series.append(Metrics(**json.loads(line)))
+            series.append(_sample(**json.loads(line)))
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}:{number}: expected a sample, got {line:.80}: {error}"
             ) from None
     return series
+
+
+def _sample(
+    at: float,
+    cpu_usage: float,
+    memory_usage: float,
+    latency: float | None = None,
+    latencies: Mapping[str, float] = MappingProxyType({}),
+) -> Metrics:
+    latencies = dict(latencies)
+    numbers = [at, cpu_usage, memory_usage, *latencies.values()]
+    for number in numbers if latency is None else [*numbers, latency]:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"expected a number, got {number!r}")
+    return Metrics(at, cpu_usage, memory_usage, latency, latencies)

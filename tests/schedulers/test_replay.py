@@ -50,9 +50,18 @@ def test_a_series_can_be_kept_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "series.jsonl"
     write_series(path, PEAK)
     assert read_series(path) == PEAK
-    path.write_text('{"at": 1}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"series\.jsonl:1: expected a sample"):
-        read_series(path)
+    for line in (
+        '{"at": 1}',
+        "[1]",
+        '{"at": "x", "cpu_usage": 1, "memory_usage": 1}',
+        '{"at": 1, "cpu_usage": null, "memory_usage": 1}',
+        '{"at": 1, "cpu_usage": 1, "memory_usage": 1, "latency": "slow"}',
+        '{"at": 1, "cpu_usage": 1, "memory_usage": 1, "latencies": {"a": null}}',
+        '{"at": 1, "cpu_usage": 1, "memory_usage": 1, "latencies": [1]}',
+    ):
+        path.write_text(f"{line}\n", encoding="utf-8")
+        with pytest.raises(ValueError, match=r"series\.jsonl:1: expected a sample"):
+            read_series(path)
 
 
 def test_a_series_that_goes_back_in_time_is_refused() -> None:
