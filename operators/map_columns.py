@@ -43,8 +43,8 @@ def map_columns(
 
     Args:
         function: gets a `pyarrow.RecordBatch` with a row for each record of an element, and
-            returns columns by name: a mapping of arrays, scalars or lists, or a batch or
-            table. Columns that it does not return stay as they are.
+            returns columns by name: a mapping of arrays, lists or single values that count
+            for all, or a batch or table. Columns that it does not return stay as they are.
         columns: the names of those that it gets, as `TelemetryData.to_arrow` has them; None
             for all fields, without attributes. Those that it returns need not be among them.
         signal: change this signal only; elements of others pass as they are.

@@ -88,6 +88,8 @@ def _columns(made: Any, rows: int) -> dict[str, Any]:
 
 def _array(name: str, column: Any, rows: int) -> Any:
     try:
+        if column is None or isinstance(column, str | bytes | int | float):
+            column = pa.scalar(column)  # a text is a value, not a list of its letters
         if isinstance(column, pa.Scalar):
             column = pa.repeat(column, rows)
         elif isinstance(column, pa.ChunkedArray):

@@ -85,6 +85,11 @@ def test_what_is_returned_as_it_was_changes_nothing(request: tuple[Signal, bytes
         (pa.array(["a", "b"]).dictionary_encode(), "a"),
         (pa.chunked_array([["a"], ["b"]]), "a"),
         (pa.scalar("x"), "x"),
+        ("xy", "xy"),
+        (b"xy", b"xy"),
+        (7, 7),
+        (0.5, 0.5),
+        (True, True),
     ],
     ids=repr,
 )
@@ -105,6 +110,7 @@ def test_attributes_of_every_type_are_written(made: Any, value: Any) -> None:
     [
         ("kind", [3, 3], 3),
         ("kind", [None, None], 0),
+        ("kind", None, 0),
         ("name", ["x", "y"], "x"),
         ("start_time_unix_nano", [5, 6], 5),
         ("trace_id", [b"1" * 16, b"2" * 16], b"1" * 16),
