@@ -121,7 +121,8 @@ class DynamicScheduler:
 
         A monitor that raises is reported by the scheduler, and asked again next time.
         """
-        if isinstance(interval, bool) or not isinstance(interval, int | float) or not interval > 0:
+        number = isinstance(interval, int | float) and not isinstance(interval, bool)
+        if not number or not 0 < interval < 1e10:
             raise ValueError(
                 f"start_dynamic_adjustment({interval!r}): expected seconds above 0; "
                 "without a pause nothing else would ever run"

@@ -464,6 +464,11 @@ def test_threads_that_adjust_at_once_publish_one_order() -> None:
             ValueError,
             "expected seconds above 0",
         ),
+        (
+            lambda: DynamicScheduler().start_dynamic_adjustment(1e300),
+            ValueError,
+            "expected seconds above 0",
+        ),
         (lambda: TaskScheduler().resize(0), ValueError, "expected 1 or more"),
     ],
 )
