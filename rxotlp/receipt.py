@@ -232,6 +232,9 @@ def holders(root: "shares.Share") -> list[str]:
     """
     from rxotlp.data import TelemetryData
 
+    frozen = gc.get_freeze_count()
+    if frozen:
+        gc.unfreeze()  # what is frozen is not looked through
     family: set[int] = set()
     todo = [root]
     while todo:
@@ -249,6 +252,8 @@ def holders(root: "shares.Share") -> list[str]:
         for holder in gc.get_referrers(element)
         if holder is not elements
     }
+    if frozen:
+        gc.freeze()
     return sorted(names) or ["nothing that the collector can see"]
 
 
