@@ -17,6 +17,7 @@ reason, raised where the pipeline is written.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 __all__ = [
     "CircularDependency",
@@ -42,6 +43,8 @@ __all__ = [
     "UsageError",
     "without_tracebacks",
 ]
+
+E = TypeVar("E", bound=BaseException)
 
 
 class OtlpError(Exception):
@@ -228,7 +231,7 @@ class LoopLimitExceeded(FlowError):
     """A loop went round as often as it may."""
 
 
-def without_tracebacks(error: Exception) -> Exception:
+def without_tracebacks(error: E) -> E:
     """The same exception, to be kept: neither it nor its causes hold frames any more.
 
     Frames hold elements, and an element that can be reached never settles.

@@ -162,7 +162,9 @@ class Strand(PeriodicScheduler):
                 spent += 1
                 try:
                     item.run(self)
-                except Exception:
+                except KeyboardInterrupt:
+                    raise  # the thread's own, whichever action it happened to run
+                except BaseException:  # SystemExit and cancellation are the action's alone
                     self.errors += 1
                     logger.exception("an action of %r raised", self)
                 del item

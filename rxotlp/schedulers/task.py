@@ -286,19 +286,12 @@ class TaskScheduler:
             self._done += 1
             self._budget.succeeded()
             task.succeed(result)
-        elif isinstance(error, Exception):
-            self._raised(task, error)
         elif isinstance(error, CancelledError):
             self._give_up(task, "it was cancelled while it ran")
-        else:  # KeyboardInterrupt and the like: not the task's doing
-            with self._workers.lock:
-                if task.state != "running":
-                    return
-                task.state = "failed"
-                self._failed += 1
-            task.fail(error)
+        else:
+            self._raised(task, error)
 
-    def _raised(self, task: ScheduledTask, error: Exception) -> None:
+    def _raised(self, task: ScheduledTask, error: BaseException) -> None:
         workers = self._workers
         try:
             text = f"{type(error).__name__}: {error}"
@@ -309,7 +302,10 @@ class TaskScheduler:
             if task.state != "running":
                 return
             again = (
-                task.retry_count < task.max_retries and not self._closing and self._budget.take()
+                isinstance(error, Exception)  # SystemExit and the like mean an end
+                and task.retry_count < task.max_retries
+                and not self._closing
+                and self._budget.take()
             )
             if again:
                 task.retry_count += 1

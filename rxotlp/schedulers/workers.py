@@ -351,6 +351,10 @@ class TurnWorkers(WorkerPool):
             result = task.context.run(task.task)
         except BaseException as error:
             self._ended(task, None, error)
+            if isinstance(error, KeyboardInterrupt):  # the thread's own, as for its scheduler
+                with self.lock:
+                    self.look(0.0, 0.0)  # what is left, should it go on
+                raise
             return
         if type(result) is CoroutineType:
             start = self._scheduler.run_coroutine

@@ -390,3 +390,48 @@ def test_what_a_shutdown_cancels_has_not_failed(
     counts = tasks.statistics()
     assert (counts.cancelled, counts.failed, counts.retried) == (1, 0, 0)
     assert "failed for good" not in caplog.text
+
+
+def test_what_would_end_a_program_is_reported_and_ends_no_worker(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`sys.exit()` deep in a library would make a task fail without a word."""
+    told: list[ScheduledTask] = []
+
+    def exits(*_: object) -> Any:
+        raise SystemExit(3)
+
+    config = SchedulerConfig(max_workers=1, max_retries=2)
+    with TaskScheduler(config, on_failure=told.append) as tasks:
+        task = tasks.schedule_task(exits)
+        with pytest.raises(SystemExit):
+            task.result(PATIENCE)
+        strand, ran = tasks.at(1), threading.Event()
+        strand.schedule(exits)
+        strand.schedule(lambda *_: ran.set())
+        assert ran.wait(PATIENCE)
+        assert tasks.schedule_task(lambda: 7).result(PATIENCE) == 7
+        assert strand.errors == 1
+        assert (tasks.statistics().failed, tasks.statistics().retried) == (1, 0)
+    assert told == [task]
+    assert [attempt.error for attempt in task.history] == ["SystemExit: 3"]
+    assert "exits failed for good" in caplog.text
+
+
+def test_an_interrupt_reaches_the_program(clock: VirtualScheduler) -> None:
+    """Control-C while a task runs in the program's own thread must end the program."""
+
+    def interrupted(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    tasks = TaskScheduler(max_workers=1, on=clock)
+    task = tasks.schedule_task(interrupted)
+    after = tasks.schedule_task(lambda: 7)
+    with pytest.raises(KeyboardInterrupt):
+        clock.run()
+    assert task.state == "failed"
+    clock.run()
+    assert after.result() == 7
+    tasks.at(1).schedule(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        clock.run()
