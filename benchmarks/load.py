@@ -60,6 +60,11 @@ class Http(asyncio.Protocol):
         self._transport.writelines([(self._head % len(body)).encode(), body])
         return await self._answer
 
+    @property
+    def closed(self) -> bool:
+        """Whether it can send nothing any more."""
+        return self._transport.is_closing()
+
     def close(self) -> None:
         """Hang up."""
         self._transport.close()

@@ -82,15 +82,15 @@ class _Load(Load):
         loop = asyncio.get_running_loop()
         host, port = address.rsplit(":", 1)
         connection = partial(Http, address, gzip=False, json=False)
-        free = [
-            (await loop.create_connection(connection, host, int(port)))[1]
-            for _ in range(CONNECTIONS)
-        ]
+        # Made when they are needed: the gateway closes one that says nothing for long.
+        free: list[Http | None] = [None] * CONNECTIONS
         answers: Counter[str] = Counter()
         refused: list[int] = []
         under_way: set[asyncio.Task[None]] = set()
 
-        async def one(client: Http, number: int) -> None:
+        async def one(client: Http | None, number: int) -> None:
+            if client is None or client.closed:
+                _, client = await loop.create_connection(connection, host, int(port))
             answer = await client.send(self._bodies[number])
             answers[answer] += 1
             if answer:
@@ -113,7 +113,8 @@ class _Load(Load):
         if under_way:
             await asyncio.wait(under_way)
         for client in free:
-            client.close()
+            if client is not None:
+                client.close()
         tail = loop.time() - began - offered
         return {
             "answers": dict(answers),
