@@ -1,11 +1,11 @@
 """OTLP/gRPC: raw bytes in, raw bytes out, on an asyncio server.
 
 A call is taken as a stream of one request, so it is refused before its message is read: by
-who sends it, and when nobody listens. gRPC shows a message only once it is whole and
-decompressed, and limits its size by itself (RESOURCE_EXHAUSTED without RetryInfo, which
-senders do not retry), so credit is taken for what has already arrived. What a connection
-may bring before we see it is bounded by the number of its concurrent calls; more of them
-wait in the client.
+who sends it, when nobody listens, and when there is no room. gRPC shows a message only once it
+is whole and decompressed, and limits its size by itself (RESOURCE_EXHAUSTED without RetryInfo,
+which senders do not retry). So a message gets credit for the size that those before it had, is
+read, and gets more if it needs more. Of one that is not read, no more than the connection's
+flow-control window is in memory.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from grpc import aio
 
 from rxotlp._core.answers import SUCCESS, Answer, AnswerKind, grpc_answer
 from rxotlp._core.statuses import DETAILS_KEY, Code, build_status
-from rxotlp.admission import Refusal
+from rxotlp.admission import Credit, Refusal
 from rxotlp.certificates import Reloaded
 from rxotlp.errors import DecodeError, RefusedError
 from rxotlp.security import ServerKeys
@@ -48,6 +48,31 @@ class _Context(Protocol):
     def time_remaining(self) -> float | None: ...
     def invocation_metadata(self) -> Any: ...
     async def abort(self, code: Any, details: str, trailing_metadata: Any) -> Any: ...
+
+
+class _Size:
+    """What the next message is taken to have, in bytes: about as many as those before it.
+
+    Refusals make it smaller, for they teach nothing: after one very large message all others
+    would be refused until there is room for another such.
+    """
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self) -> None:
+        self._bytes = 1.0
+
+    def among(self, most: int) -> int:
+        """The guess, if a message may have `most`."""
+        return min(max(int(self._bytes), 1), most)
+
+    def learn(self, size: int) -> None:
+        """A message had so many."""
+        self._bytes += (size - self._bytes) / 4
+
+    def refused(self) -> None:
+        """A message was refused for it."""
+        self._bytes -= self._bytes / 16
 
 
 class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
@@ -79,6 +104,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
             signal.names.grpc_method: grpc.stream_unary_rpc_method_handler(self._handler(signal))
             for signal in Signal
         }
+        self._size = _Size()
         self._server: aio.Server | None = None
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -175,8 +201,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
                 if name is not None:
                     metadata[IDENTITY] = name
             reception.check_open()
-            request = await self._read(signal, peer, context, due)
-            credit = await reception.credit(len(request), due - clock())
+            credit, request = await self._read(signal, peer, context, due)
             return await reception.receive(
                 signal,
                 request,
@@ -190,7 +215,30 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
         except DecodeError as error:
             return undecodable(signal, peer, error)
 
-    async def _read(self, signal: Signal, peer: str, context: "_Context", due: float) -> bytes:
+    async def _read(
+        self, signal: Signal, peer: str, context: "_Context", due: float
+    ) -> tuple[Credit, bytes]:
+        """The call's message, and credit for it."""
+        reception, clock = self._reception, asyncio.get_running_loop().time
+        guess = self._size.among(reception.source.admission.max_bytes)
+        try:
+            credit = await reception.credit(guess, due - clock())
+        except RefusedError:
+            self._size.refused()
+            raise
+        try:
+            request = await self._message(signal, peer, context, due)
+        except BaseException:
+            credit.release()
+            raise
+        size = len(request)
+        self._size.learn(size)
+        if size > guess:
+            credit.release()
+            credit = await reception.credit(size, due - clock())
+        return credit, request
+
+    async def _message(self, signal: Signal, peer: str, context: "_Context", due: float) -> bytes:
         """The call's message; what its sender leaves half-way must not stay for ever."""
         try:
             async with asyncio.timeout_at(due):

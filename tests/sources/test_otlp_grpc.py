@@ -209,11 +209,11 @@ def test_senders_are_refused_without_credit(receiver: Receiver, payloads: dict[s
             export(body)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert details(caught.value, RetryInfo)[0].retry_delay.seconds == 3
+        credit.release()
         with pytest.raises(grpc.RpcError) as caught:
-            export(body * 2)
+            export(body * 2)  # read, as there is room
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert not details(caught.value, RetryInfo)
-        credit.release()
         assert export(body) == b""
 
 

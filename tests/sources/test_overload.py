@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
+import grpc
 import psutil
 import pytest
+from grpc_status import rpc_status
 
+from rxotlp._core.statuses import retry_delay
 from rxotlp.admission import Admission
 from tests.support.tls import Keys, keys_in
 
@@ -18,6 +21,7 @@ Receiver = Callable[..., Any]
 Log = Callable[[], list[str]]
 
 HEAD = b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 MIB = 1 << 20
 
 
@@ -38,6 +42,12 @@ def resident() -> float:
 def head(size: int, more: bytes = b"") -> bytes:
     """Of a request with a body of so many bytes."""
     return HEAD + more + b"content-length: %d\r\n\r\n" % size
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    """Wait until something is so; the test's timeout ends it."""
+    while not true():
+        time.sleep(0.005)
 
 
 def connect(server: Any) -> socket.socket:
@@ -115,8 +125,7 @@ def test_senders_that_wait_for_room_cost_little(receiver: Receiver, uncollected:
         for connection in connections:
             connection.sendall(head(MIB))
             connection.setblocking(False)
-        while server.source.admission.waiting < len(connections):
-            time.sleep(0.001)
+        wait_until(lambda: server.source.admission.waiting == len(connections))
         for _ in range(4):
             for connection in connections:
                 with suppress(BlockingIOError):
@@ -212,8 +221,89 @@ def test_a_refused_sender_that_stops_half_way_is_not_waited_for(receiver: Receiv
         connection.sendall(head(8 * MIB) + b"x")
         assert answer(connection).startswith(b"http/1.1 413")
         assert connection.recv(1) == b""
-        while server.source._servers[0]._state.connections:
-            time.sleep(0.005)
+        wait_until(lambda: not server.source._servers[0]._state.connections)
+
+
+# -- gRPC -------------------------------------------------------------------------------------
+
+
+def call(server: Any, messages: Iterator[bytes]) -> Any:
+    """One call; its error, or None."""
+    with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        try:
+            channel.stream_unary(EXPORT, None, None)(messages, timeout=20)
+        except grpc.RpcError as error:
+            return error
+        return None
+
+
+def unread(server: Any, ended: threading.Event) -> bool:
+    """Whether a call is refused although its message never comes."""
+
+    def messages() -> Iterator[bytes]:
+        ended.wait(20)
+        yield b""
+
+    error = call(server, messages())
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert retry_delay(rpc_status.from_call(error)) == 3
+    return "are in flight" in error.details()
+
+
+def test_a_grpc_call_is_refused_before_its_message_is_read(receiver: Receiver) -> None:
+    """S11: a thousand messages that were read to be refused are the memory that is not there."""
+    admission = Admission(max_bytes=8 * MIB, retry_after=3)
+    ended = threading.Event()
+    try:
+        with receiver(admission=admission, when_full="reject") as server:
+            full(server)
+            assert unread(server, ended)
+    finally:
+        ended.set()
+
+
+def test_a_grpc_message_is_taken_to_be_as_large_as_those_before_it(
+    receiver: Receiver, payloads: dict[str, bytes]
+) -> None:
+    """There is always room for a byte; and one large message must not shut out small ones."""
+    large, small = bytes(MIB), payloads["traces"]  # the large one is no request, but is read
+    admission = Admission(max_bytes=4 * MIB, retry_after=3)
+    ended = threading.Event()
+    try:
+        with receiver(admission=admission, when_full="reject") as server:
+            for _ in range(4):
+                assert call(server, iter((large,))).code() is grpc.StatusCode.INVALID_ARGUMENT
+            held = admission.reserve(4 * MIB - (64 << 10))
+            assert unread(server, ended)
+            for _ in range(200):
+                if call(server, iter((small,))) is None:
+                    break
+            assert len(server.seen) == 1
+            held.release()
+            wait_until(lambda: not admission.bytes)
+    finally:
+        ended.set()
+
+
+def test_a_grpc_message_that_is_larger_than_those_before_it_waits_for_more_room(
+    receiver: Receiver, payloads: dict[str, bytes]
+) -> None:
+    """when_full="wait": it is read already, and so nobody hears anything but what became of it."""
+    size = len(payloads["traces"])
+    admission = Admission(max_bytes=2 * size)
+    with receiver(admission=admission) as server:
+        held = admission.reserve(2 * size - 1)  # a byte is what the first is taken to have
+        errors: list[Any] = []
+        thread = threading.Thread(
+            target=lambda: errors.append(call(server, iter((payloads["traces"],))))
+        )
+        thread.start()
+        wait_until(lambda: admission.waiting)
+        assert not server.seen
+        held.release()
+        thread.join(20)
+        assert errors == [None]
+        wait_until(lambda: not admission.bytes)
 
 
 @pytest.fixture(scope="module")
