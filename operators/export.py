@@ -89,10 +89,10 @@ def export(
     else. What was sent once is not encoded again.
 
     On completion and error, what runs, rests and waits is delivered first, a pause included,
-    and what rests is tried at once unless the destination named the time; what waits in a pause that nothing can end, because its
-    Observable has, fails as retryable. On dispose, what runs finishes and is reported, and
-    what rests or waits fails as `disposed`, which is how a drain that is out of time ends a
-    pause. A delivery holds no telemetry.
+    and what rests is tried at once unless the destination named the time; what waits in a
+    pause that nothing can end, because its Observable has, fails as retryable. On dispose,
+    what runs finishes and is reported, and what rests or waits fails as `disposed`, which is
+    how a drain that is out of time ends a pause. A delivery holds no telemetry.
     """
     if isinstance(exporter, type):
         raise TypeError(
