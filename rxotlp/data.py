@@ -423,6 +423,10 @@ class TelemetryData:
         """What is to be sent: without the parts whose senders were told to send again."""
         return self if self._parts is None else merged.outgoing(self)
 
+    def _pieces(self) -> tuple[bytes, ...]:
+        """What `to_bytes` gives, in pieces that need not be joined for it."""
+        return (self.to_bytes(),) if self._signal is Signal.PROFILES else self._chunks
+
     def _divided(self, fits: int | None) -> "list[tuple[TelemetryData, list[Share]]]":
         """Its parts in smaller groups; see `merged.divide`."""
         return merged.divide(self, fits=fits)

@@ -1,6 +1,7 @@
 """`OtlpHttp`: OTLP over HTTP/1.1, as protobuf or JSON.
 
-One attempt is one request on a pooled connection: the element's own bytes, written at once.
+One attempt is one request on a pooled connection: the element's own bytes, written at once
+and, where they are many, without being copied into one.
 Redirects are not followed (a header could be sent where nobody meant it to go), cookies
 are not kept, proxies are not looked for. What the status means is decided in
 `_core.statuses`; here is only the talking.
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import BytesPayload, Payload
 from multidict import CIMultiDict
 from reactivex import abc
@@ -45,6 +47,10 @@ _CAUSES = {400: Cause.BAD_DATA, 413: Cause.TOO_LARGE}
 
 # Above this, compressing takes longer than handing over to a thread and back.
 _COMPRESS_INLINE = 256 * 1024
+# Below this, copying a piece of a body is quicker than writing it by itself.
+_PIECE = 64 * 1024
+
+_Pieces = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,19 +168,22 @@ class OtlpHttp(Exporter):
         route = self._routes.get(data.signal)
         if route is None:
             return rejected(f"OtlpHttp: the endpoints name none for {data.signal.value}")
-        body = self._bodies.get(data)
-        if body is None:
+        kept = self._bodies.get(data)
+        if kept is None:
             try:
                 if not data.items:
                     return FILTERED  # C14: there is nothing to send
-                body = _ENCODE[route.content_type](data)
+                body = _encoded(route, data)
             except DecodeError as error:  # bytes that nobody looked at before
                 reason = f"{route.destination}: not sent: {clean(str(error))}"
                 return rejected(reason, cause=Cause.BAD_DATA)
-            if len(body) > self._limit:
-                return too_large(route.destination, data, len(body), self._limit)
+            size = sum(map(len, body))
+            if size > self._limit:
+                return too_large(route.destination, data, size, self._limit)
             if route.encoding != "none":
-                body = await _compressed(route.encoding, body)
+                body = (await _compressed(route.encoding, body[0]),)
+        else:
+            body = (kept,)
         try:
             route = await route.renewed()
         except (ValueError, TimeoutError) as error:
@@ -183,8 +192,8 @@ class OtlpHttp(Exporter):
         else:
             with untraced():
                 outcome = await self._post(route, body, data)
-        if outcome.kind is Kind.FAILED:
-            self._bodies.keep(data, body)
+        if outcome.kind is Kind.FAILED and len(body) == 1:
+            self._bodies.keep(data, body[0])
         return outcome
 
     def close(self) -> None:
@@ -209,7 +218,7 @@ class OtlpHttp(Exporter):
             skip_auto_headers=("Accept", "Accept-Encoding"),
         )
 
-    async def _post(self, route: _Route, body: bytes, data: TelemetryData) -> Outcome:
+    async def _post(self, route: _Route, body: _Pieces, data: TelemetryData) -> Outcome:
         try:
             async with self._sessions.current().post(
                 route.url,
@@ -233,11 +242,24 @@ class OtlpHttp(Exporter):
 
 
 class _Body(BytesPayload):
-    """Bytes to be written as they are; aiohttp's own warns of large ones."""
+    """Bytes to be written as they are; aiohttp's own warns of large ones, and copies them."""
 
-    def __init__(self, body: bytes, content_type: str) -> None:
+    def __init__(self, body: _Pieces, content_type: str) -> None:
         Payload.__init__(self, body, content_type=content_type)
-        self._size = len(body)
+        self._pieces = body
+        self._size = size = sum(map(len, body))
+        self._large = size >= _PIECE
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        if self._large:
+            writer.send_headers()  # else they would be joined with what follows
+        for piece in self._pieces:
+            await writer.write(piece)
 
 
 def _route(
@@ -296,14 +318,15 @@ def _address(url: URL) -> str:
     return f"{url.host_subcomponent}:{url.port}"
 
 
-def _encode_json(data: TelemetryData) -> bytes:
-    return data.to_json().encode()
-
-
-_ENCODE = {
-    statuses.PROTOBUF: TelemetryData.to_bytes,
-    statuses.JSON: _encode_json,
-}
+def _encoded(route: _Route, data: TelemetryData) -> _Pieces:
+    """What is to be sent, before compression: in one piece, or in several large ones."""
+    if route.content_type == statuses.JSON:
+        return (data.to_json().encode(),)
+    if route.encoding == "none":
+        pieces = data._pieces()
+        if data.size >= len(pieces) * _PIECE:
+            return pieces
+    return (data.to_bytes(),)
 
 
 async def _compressed(encoding: str, body: bytes) -> bytes:

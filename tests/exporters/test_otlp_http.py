@@ -1,11 +1,12 @@
 """`OtlpHttp`: what it sends, over real sockets."""
 
 import asyncio
+import gzip
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from rxotlp._core.outcomes import DELIVERED, FILTERED, Kind, Outcome
+from rxotlp._core.outcomes import DELIVERED, FILTERED, Cause, Kind, Outcome
 from rxotlp.data import TelemetryData
 from rxotlp.exporters import OtlpHttp
 from rxotlp.wire.signals import Signal
@@ -33,6 +34,40 @@ def test_bytes_leave_as_they_are_under_our_name(server: Server, spans: Make) -> 
     assert request.headers["user-agent"].startswith("OTel-OTLP-Exporter-Python-rxotlp/")
     assert "content-encoding" not in request.headers
     assert int(request.headers["content-length"]) == len(request.body)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("padding", [4, 3000])
+def test_what_was_joined_arrives_in_order_whatever_its_size(
+    server: Server, spans: Make, padding: int, compression: str
+) -> None:
+    """Large pieces are written one after the other, never copied into one; small ones are."""
+    parts = [spans(40, padding=padding, service=name) for name in "abc"]
+    data = TelemetryData.merge(parts)
+    assert export(OtlpHttp(server.url, compression=compression), data) == [DELIVERED]
+    (request,) = server.requests
+    sent = b"".join(part.to_bytes() for part in parts)
+    assert (gzip.decompress(request.body) if compression == "gzip" else request.body) == sent
+    assert int(request.headers["content-length"]) == len(request.body)
+
+
+def test_pieces_that_failed_are_sent_again_whole(server: Server, spans: Make) -> None:
+    """C15: the element still has them, so no attempt keeps a body of its own."""
+    server.script = lambda request: Reply(503 if len(server.requests) == 1 else 200)
+    data = TelemetryData.merge([spans(40, padding=3000), spans(40, padding=3000)])
+    failure, success = export(OtlpHttp(server.url), data, data)
+    assert (failure.kind, success) == (Kind.FAILED, DELIVERED)
+    first, second = server.requests
+    assert first.body == second.body == data.to_bytes()
+
+
+def test_pieces_are_together_what_the_limit_is_for(server: Server, spans: Make) -> None:
+    """C8: it is the request that a server refuses, not a part of it."""
+    one = spans(40, padding=3000)
+    data = TelemetryData.merge([one, spans(40, padding=3000)])
+    (refused,) = export(OtlpHttp(server.url, max_request_size=one.size + 1000), data)
+    assert (refused.kind, refused.cause) == (Kind.REJECTED, Cause.TOO_LARGE)
+    assert not server.requests
 
 
 def test_each_signal_has_its_path(server: Server, spans: Make, logs: Make) -> None:
