@@ -4,6 +4,7 @@ import enum
 import os
 import shlex
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -223,7 +224,7 @@ class _Bar:
         self._tally = tally
         console = Console(stderr=True)
         self._terminal = console.is_terminal
-        self._looks = 0
+        self._said = time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -251,7 +252,8 @@ class _Bar:
         self._progress.update(
             self._task, completed=read, total=size or None, items=self._tally.delivered
         )
-        self._looks += 1
-        if not self._terminal and size and self._looks % (EVERY * 10) == 0:
+        now = time.monotonic()
+        if not self._terminal and size and now - self._said >= EVERY:
+            self._said = now
             say(f"{read / size:.0%} read, {self._tally.delivered:,} items sent")
         return bool(self._source.given_up)
