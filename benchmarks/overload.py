@@ -11,10 +11,9 @@ every 1/rate seconds, whatever the answers, and is sent if a connection is free.
 
     wait      when_full="wait", as by default: senders wait for their answer
     reject    when_full="reject": refused with a time; each is not sent again, and the next
-              comes at once, as from senders who do not listen. Reported: to refuse a request
-              of 180 kB costs a sixth of what it costs to take it, because the body comes all
-              the same, and half of all are refused; and with every connection sending at any
-              time, a turn of the loop reads up to 256 KiB from each before it refuses any.
+              comes at once, as from senders who do not listen. Goodput is reported: to refuse
+              a request of 180 kB costs a quarter of what it costs to take it, because the body
+              comes all the same, and half of all are refused.
 
 Blind spot: load, gateway and sink share the machine's cores, so where there are two the
 overload takes from the gateway what the load needs; `cores` says what it got.
@@ -341,7 +340,7 @@ def _measures(when_full: str, row: dict[str, Any]) -> Iterator[Measure]:
         f"{when_full}: memory above idle",
         row["most_mib"] - row["idle_mib"],
         unit="MiB",
-        at_most=MEMORY if waits else None,
+        at_most=MEMORY,
         **known,
     )
     yield Measure(
