@@ -53,7 +53,11 @@ SAME: list[tuple[Signal, Any, Callable[[Any], object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("signal", "expression", "predicate"), SAME, ids=lambda each: str(each))
+@pytest.mark.parametrize(
+    ("signal", "expression", "predicate"),
+    SAME,
+    ids=lambda each: None if callable(each) else str(each),
+)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_it_keeps_what_the_predicate_keeps(

@@ -91,7 +91,6 @@ def test_what_is_returned_as_it_was_changes_nothing(request: tuple[Signal, bytes
         (0.5, 0.5),
         (True, True),
     ],
-    ids=repr,
 )
 def test_attributes_of_every_type_are_written(made: Any, value: Any) -> None:
     """And take the place of what was there under that key, of whatever type."""
@@ -174,7 +173,6 @@ def test_other_signals_pass_as_they_are() -> None:
         ({"name": object()}, "'name' is no column"),
         ({"attributes.a": pa.array([{"a": 1}, None])}, None),
     ],
-    ids=repr,
 )
 def test_what_does_not_fit_is_rejected_with_its_name(returns: Any, says: str | None) -> None:
     """The stream goes on, and the sender is told."""

@@ -120,7 +120,7 @@ def test_a_last_line_without_a_line_break_counts(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (message("a") + message("b")[:-1], "record 2, at byte .*: the file ends inside it"),
-        (gzip.compress(line("a") * 9)[:-9], "damaged"),
+        (gzip.compress(line("a") * 9, mtime=0)[:-9], "damaged"),
         (b"\x1f\x8b\x08rubbish", "damaged"),
     ],
 )
