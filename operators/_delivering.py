@@ -14,7 +14,6 @@ import inspect
 import logging
 from asyncio import CancelledError
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reactivex import abc
@@ -34,7 +33,7 @@ from rxotlp._core.retrying import Retrying
 from rxotlp._core.slots import Entry, Slots
 from rxotlp.data import TelemetryData
 from rxotlp.errors import DecodeError
-from rxotlp.operators._job import Job, cut
+from rxotlp.operators._job import Delivery, Job, cut
 from rxotlp.operators._limits import Followed, Limit, initial
 from rxotlp.operators._shell import Shell, describe, each
 from rxotlp.operators._turn import Turn
@@ -43,32 +42,12 @@ from rxotlp.operators.adaptive import AdaptiveConcurrency
 if TYPE_CHECKING:
     from rxotlp.operators.export import Exporter
 
-__all__ = ["Delivering", "Delivery"]
+__all__ = ["Delivering"]
 
 _HEARD = {Kind.DELIVERED: Heard.SUCCESS, Kind.FAILED: Heard.REFUSED}
 _WITHDRAWN = failed("withdrawn: its sender was told to send again")
 
 logger = logging.getLogger("rxotlp")
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What became of one element at a destination.
-
-    Attributes:
-        items: items that were attempted.
-        bytes: their encoded size.
-        outcome: what the exporter said.
-        attempts: how many were made, those of the whole that it was cut from included; 0
-            when all of it was withdrawn before the first.
-        seconds: from the start of the first attempt to the outcome.
-    """
-
-    items: int
-    bytes: int
-    outcome: Outcome
-    attempts: int
-    seconds: float
 
 
 class Delivering(Shell):

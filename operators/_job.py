@@ -6,6 +6,7 @@ what is found out about one is told to no other's sender. What carries one reque
 between its records, if that can help.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reactivex import abc
@@ -18,7 +19,27 @@ from rxotlp.shares import Share
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Job", "cut"]
+__all__ = ["Delivery", "Job", "cut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one element at a destination.
+
+    Attributes:
+        items: items that were attempted.
+        bytes: their encoded size.
+        outcome: what the exporter said.
+        attempts: how many were made, those of the whole that it was cut from included; 0
+            when all of it was withdrawn before the first.
+        seconds: from the start of the first attempt to the outcome.
+    """
+
+    items: int
+    bytes: int
+    outcome: Outcome
+    attempts: int
+    seconds: float
 
 
 class Job:

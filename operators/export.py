@@ -9,8 +9,9 @@ from reactivex import abc
 from rxotlp._core.outcomes import Outcome
 from rxotlp._core.retrying import Retry, Retrying
 from rxotlp.data import TelemetryData
-from rxotlp.operators._delivering import Delivering, Delivery
+from rxotlp.operators._delivering import Delivering
 from rxotlp.operators._described import described
+from rxotlp.operators._job import Delivery
 from rxotlp.operators._limits import Limit, Limited, check_limit
 from rxotlp.operators._shell import Operator, Shell, check_seconds, operator
 from rxotlp.operators._turn import Turn
