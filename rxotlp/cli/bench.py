@@ -100,7 +100,11 @@ def bench(
     """
     log_to_stderr(LogLevel.WARNING, LogFormat.TEXT)
     paths = output or []
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: where a shell starts a job in the background, it is ignored.
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         for path in paths:
             check_path("--output", path)
@@ -127,7 +131,8 @@ def bench(
         say("interrupted before anything was measured")
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     _print(found, books=books)
     good = _written(found, paths) and good
     if found.interrupted:

@@ -151,13 +151,17 @@ def test_an_interrupted_bench_writes_what_it_has(tmp_path: Path, number: int) ->
         stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    calls = tmp_path / "calls"
-    until = time.monotonic() + 60  # the fifth call is in the second round
-    while not calls.exists() or calls.stat().st_size < 5:
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    with process:
+        try:
+            calls = tmp_path / "calls"
+            until = time.monotonic() + 60  # the fifth call is in the second round
+            while not calls.exists() or calls.stat().st_size < 5:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted; this is what there was" in err
     read = json.loads((tmp_path / "a.json").read_text())
