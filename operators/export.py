@@ -22,6 +22,9 @@ __all__ = ["Delivery", "Exporter", "Retry", "export"]
 DEFAULT_MAX_CONCURRENT = 8
 DEFAULT_RETRY = Retry()
 
+# Its own, so that nobody's seeded sequence depends on it, and no two forks throw the same.
+_dice = random.SystemRandom()
+
 
 class Exporter(Protocol):
     """What `export` needs of an exporter.
@@ -117,7 +120,7 @@ def export(
         )
     if retry is not None and not isinstance(retry, Retry):
         raise TypeError(f"export(retry={retry!r}): expected a Retry or None")
-    retrying = None if retry is None else Retrying(retry, random.random)
+    retrying = None if retry is None else Retrying(retry, _dice.random)
     if timeout is not None:
         check_seconds("export(timeout", timeout, why="an attempt needs time")
 

@@ -295,11 +295,13 @@ def stream(subject: _Subject) -> None:
 
 def observer(subject: _Subject) -> None:
     exporter = subject.make()
-    if isinstance(exporter, Exporter):
-        source: Subject[TelemetryData] = Subject()
-        source.subscribe(exporter)
-        _through(subject, source, "stream.subscribe(exporter)")
-    asyncio.run(_closed(exporter))
+    try:
+        if isinstance(exporter, Exporter):
+            source: Subject[TelemetryData] = Subject()
+            source.subscribe(exporter)
+            _through(subject, source, "stream.subscribe(exporter)")
+    finally:  # one that breaks the rule would be tried again for ever
+        asyncio.run(_closed(exporter))
 
 
 def _through(subject: _Subject, source: "Subject[TelemetryData]", how: str) -> None:

@@ -47,7 +47,7 @@ def test_what_failed_is_tried_again_and_delivered() -> None:
 def test_jitter_is_on_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed together must not come back together."""
     dice = iter([0.0, 0.99])
-    monkeypatch.setattr(random, "random", lambda: next(dice))
+    monkeypatch.setattr(random.SystemRandom, "random", lambda _: next(dice))
     backend = answers(failed("down"), failed("down"))
     with Rig(ops.export(backend)) as rig:
         rig.send([1])
